@@ -1,0 +1,9 @@
+"""How a model is evaluated: neighbours, environment, embedding, descriptor, fitting, and back.
+
+Knows arrays, not LAMMPS. `reference` is the specification; `cpu` is its fast twin.
+"""
+
+from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
+from lmp_dp.engine.potential import Evaluation, Potential
+
+__all__ = ["Evaluation", "Neighbourhood", "Outputs", "Potential", "Result"]

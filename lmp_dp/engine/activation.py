@@ -1,0 +1,100 @@
+"""Activation functions and their derivatives, for NumPy and CuPy arrays.
+
+``value_and_slope(name, z)`` returns act(z) and act'(z) in the precision of ``z``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from lmp_dp.engine.namespace import namespace_of
+from lmp_dp.engine.neighbourhood import Array
+
+ValueAndSlope = Callable[[Array], tuple[Array, Array]]
+
+#: gelu(z) = z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))), as DeePMD-kit and TensorFlow.
+GELU_SCALE, GELU_CUBIC = math.sqrt(2.0 / math.pi), 0.044715
+
+
+def value_and_slope(name: str, z: Array) -> tuple[Array, Array]:
+    """act(z) and its derivative; `name` as `lmp_dp.model.network.canonical_activation` gives it."""
+    kind, _, threshold = name.partition(":")
+    if kind == "silut":
+        return _silut(z, float(threshold))
+    return _PLAIN[kind](z)
+
+
+def silut_constants(threshold: float) -> tuple[float, float]:
+    """Slope and value of silu at the threshold: beyond it silut is tanh(slope (z - T)) + value."""
+    sigmoid = 1.0 / (1.0 + math.exp(-threshold))
+    return sigmoid * (1.0 + threshold * (1.0 - sigmoid)), threshold * sigmoid
+
+
+def _tanh(z: Array) -> tuple[Array, Array]:
+    value = namespace_of(z).tanh(z)
+    return value, 1 - value * value
+
+
+def _relu(z: Array) -> tuple[Array, Array]:
+    xp = namespace_of(z)
+    return xp.maximum(z, 0), (z > 0).astype(z.dtype)
+
+
+def _relu6(z: Array) -> tuple[Array, Array]:
+    xp = namespace_of(z)
+    return xp.clip(z, 0, 6), ((z > 0) & (z < 6)).astype(z.dtype)
+
+
+def _sigmoid_value(z: Array) -> Array:
+    # (1 + tanh(z/2)) / 2 never overflows
+    return 0.5 * (1 + namespace_of(z).tanh(0.5 * z))
+
+
+def _softplus(z: Array) -> tuple[Array, Array]:
+    xp = namespace_of(z)
+    return xp.log1p(xp.exp(-xp.abs(z))) + xp.maximum(z, 0), _sigmoid_value(z)
+
+
+def _sigmoid(z: Array) -> tuple[Array, Array]:
+    value = _sigmoid_value(z)
+    return value, value * (1 - value)
+
+
+def _gelu(z: Array) -> tuple[Array, Array]:
+    tanh = namespace_of(z).tanh(GELU_SCALE * (z + GELU_CUBIC * z * z * z))
+    inner_slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * z * z)
+    return 0.5 * z * (1 + tanh), 0.5 * (1 + tanh) + 0.5 * z * (1 - tanh * tanh) * inner_slope
+
+
+def _silu(z: Array) -> tuple[Array, Array]:
+    sigmoid = _sigmoid_value(z)
+    return z * sigmoid, sigmoid * (1 + z * (1 - sigmoid))
+
+
+def _silut(z: Array, threshold: float) -> tuple[Array, Array]:
+    xp = namespace_of(z)
+    slope, constant = silut_constants(threshold)
+    tanh = xp.tanh(slope * (z - threshold))
+    below, below_slope = _silu(z)
+    inside = z < threshold
+    return (
+        xp.where(inside, below, tanh + constant),
+        xp.where(inside, below_slope, slope * (1 - tanh * tanh)),
+    )
+
+
+def _linear(z: Array) -> tuple[Array, Array]:
+    return z, namespace_of(z).ones_like(z)
+
+
+_PLAIN: dict[str, ValueAndSlope] = {
+    "tanh": _tanh,
+    "relu": _relu,
+    "relu6": _relu6,
+    "softplus": _softplus,
+    "sigmoid": _sigmoid,
+    "gelu": _gelu,
+    "silu": _silu,
+    "linear": _linear,
+}

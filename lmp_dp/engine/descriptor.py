@@ -1,0 +1,80 @@
+r"""The se_e2_a descriptor of centres of one element, forward and backward.
+
+    T_km = (1/N) sum_s R_sk G_sm,   G_s = embedding_ij(R_s0)   (R normalised, all slots, padding too)
+    D_mx = sum_k T_km T_kx,         x < axis_neuron, flattened as m * axis_neuron + x
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lmp_dp.engine import network
+from lmp_dp.engine.namespace import namespace_of
+from lmp_dp.engine.neighbourhood import Array
+from lmp_dp.model.deep_potential import Descriptor
+
+
+@dataclass
+class _Block:
+    """What the backward pass needs of one neighbour element."""
+
+    slots: slice
+    net: object
+    g_nsm: Array
+    slopes: list[Array]
+
+
+@dataclass
+class Tape:
+    """Intermediate values of a forward pass."""
+
+    rows_nsk: Array
+    moment_nkm: Array
+    blocks: list[_Block]
+
+
+def forward(descriptor: Descriptor, centre: int, rows_nsk: Array) -> tuple[Array, Tape]:
+    """Descriptor of centres of element `centre` from normalised rows, in the rows' precision.
+
+    Returns
+    -------
+    d_nd : (n, M * axis_neuron) array
+    tape : Tape
+    """
+    xp = namespace_of(rows_nsk)
+    n = len(rows_nsk)
+    moment_nkm = xp.zeros((n, 4, descriptor.n_channels), dtype=rows_nsk.dtype)
+    blocks = []
+    start = 0
+    for net, count in zip(descriptor.embeddings[centre], descriptor.sel_t.tolist(), strict=True):
+        slots = slice(start, start + count)
+        start += count
+        if net is None or count == 0:
+            continue
+        s_p1 = rows_nsk[:, slots, 0].reshape(-1, 1)
+        g_pm, slopes = network.forward(net, s_p1)
+        g_nsm = g_pm.reshape(n, count, -1)
+        moment_nkm += xp.matmul(rows_nsk[:, slots].transpose(0, 2, 1), g_nsm)
+        blocks.append(_Block(slots, net, g_nsm, slopes))
+    moment_nkm /= descriptor.n_norm
+    d_nmx = xp.matmul(
+        moment_nkm.transpose(0, 2, 1), moment_nkm[:, :, : descriptor.axis_neuron]
+    )
+    return d_nmx.reshape(n, -1), Tape(rows_nsk, moment_nkm, blocks)
+
+
+def backward(descriptor: Descriptor, dd_nd: Array, tape: Tape) -> Array:
+    """dE/d(normalised rows) from dE/dD: (n, n_slots, 4)."""
+    xp = namespace_of(dd_nd)
+    n, axis = len(dd_nd), descriptor.axis_neuron
+    dd_nmx = dd_nd.reshape(n, -1, axis)
+    dmoment_nkm = xp.matmul(tape.moment_nkm[:, :, :axis], dd_nmx.transpose(0, 2, 1))
+    dmoment_nkm[:, :, :axis] += xp.matmul(tape.moment_nkm, dd_nmx)
+    dmoment_nkm /= descriptor.n_norm
+    drows_nsk = xp.zeros_like(tape.rows_nsk)
+    for block in tape.blocks:
+        drows_nsk[:, block.slots] = xp.matmul(block.g_nsm, dmoment_nkm.transpose(0, 2, 1))
+        dg_nsm = xp.matmul(tape.rows_nsk[:, block.slots], dmoment_nkm)
+        ds_p1 = network.backward(block.net, dg_nsm.reshape(-1, dg_nsm.shape[2]), block.slopes)
+        drows_nsk[:, block.slots, 0] += ds_p1.reshape(n, -1)
+    return drows_nsk

@@ -1,0 +1,91 @@
+"""What the engine is given (`Neighbourhood`), asked for (`Outputs`) and gives back (`Result`).
+
+Axis letters used throughout the engine:
+
+====  ==========================================================
+_a    all atoms: local ones first, then ghosts
+_n    centre atoms (a chunk of them, in the kernels)
+_s    neighbour slots of a centre, padded to ``sel``
+_p    pairs (centre, neighbour)
+_c    Cartesian components x, y, z
+_k    components of an environment row: s, s x/r, s y/r, s z/r
+_m    embedding channels
+_x    the first ``axis_neuron`` embedding channels
+_t    elements (model types)
+====  ==========================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: An array of NumPy or CuPy.
+Array = Any
+
+
+@dataclass
+class Neighbourhood:
+    """Atoms and their neighbour lists, from LAMMPS or from `lmp_dp.engine.periodic`.
+
+    Attributes
+    ----------
+    positions_ac : (n_all, 3) float64
+        Positions (Å) of local atoms, then of ghost atoms.
+    types_a : (n_all,) int32
+        Model types; -1 marks an atom that the model does not see.
+    n_local : int
+        Number of local atoms.
+    centres_n : (n_centres,) int32
+        Indices of the atoms that have a neighbour list (all < n_local).
+    offsets_n : (n_centres + 1,) int64
+        Neighbours of centre ``n`` are ``neighbours_p[offsets_n[n]:offsets_n[n + 1]]``.
+    neighbours_p : (n_pairs,) int32
+        Indices into all atoms. A list may be longer than the cutoff (skin).
+    rebuilt : bool
+        True if the lists may differ from those of the previous call.
+    """
+
+    positions_ac: Array
+    types_a: Array
+    n_local: int
+    centres_n: Array
+    offsets_n: Array
+    neighbours_p: Array
+    rebuilt: bool = True
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is wanted besides energy and forces."""
+
+    virial: bool = True
+    atom_energies: bool = False
+    atom_virials: bool = False
+
+
+@dataclass
+class Result:
+    """What a model gives for a neighbourhood (eV, Å).
+
+    Attributes
+    ----------
+    energy : float
+        Sum of the centres' energies (eV).
+    forces_ac : (n_all, 3) float64
+        Forces on local and ghost atoms (eV/Å); a ghost's force belongs to its owner.
+    virial_cc : (3, 3) float64 or None
+        W = -sum_ij r_ij (x) dE/dr_ij (eV), [force component, r component]; W/V adds to pressure.
+    atom_energies_a : (n_all,) float64 or None
+        Energy of each centre (eV), zero elsewhere.
+    atom_virials_acc : (n_all, 3, 3) float64 or None
+        The virial's summands, each given wholly to the neighbour j (also a ghost), as DeePMD-kit.
+    """
+
+    energy: float
+    forces_ac: np.ndarray
+    virial_cc: np.ndarray | None = None
+    atom_energies_a: np.ndarray | None = None
+    atom_virials_acc: np.ndarray | None = None

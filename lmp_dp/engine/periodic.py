@@ -1,0 +1,146 @@
+"""The engine's own neighbour search: wrapping, periodic images, cell list.
+
+Works for any triclinic cell, cells smaller than the cutoff, and open boundaries; NumPy and CuPy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmp_dp.engine.namespace import namespace_of, repeat
+from lmp_dp.engine.neighbourhood import Array, Neighbourhood
+
+#: Candidate pairs that are examined at a time (bounds the memory of the search).
+_CANDIDATES = 4_000_000
+
+
+@dataclass
+class PeriodicNeighbourhood:
+    """A neighbourhood with the owner of every atom, to fold ghost values back."""
+
+    neighbourhood: Neighbourhood
+    owners_a: Array
+
+    def fold(self, values_a: Array) -> Array:
+        """Sum per-atom values of ghosts onto their owners: (n_all, ...) -> (n_local, ...)."""
+        n_local = self.neighbourhood.n_local
+        folded = values_a[:n_local].copy()
+        np.add.at(folded, self.owners_a[n_local:], values_a[n_local:])
+        return folded
+
+
+def build(
+    positions_ac: Array,
+    types_a: Array,
+    cell_cc: np.ndarray | None,
+    rcut: float,
+    pbc: tuple[bool, bool, bool] = (True, True, True),
+) -> PeriodicNeighbourhood:
+    """Neighbour lists of all atoms within `rcut`.
+
+    Parameters
+    ----------
+    positions_ac : (n, 3) float64
+        Positions (Å), inside the cell or not.
+    types_a : (n,) int32
+    cell_cc : (3, 3) float64 or None
+        Rows are lattice vectors (Å); None means open boundaries.
+    rcut : float
+    pbc : three bools
+        Which lattice vectors are periodic.
+    """
+    xp = namespace_of(positions_ac)
+    n_local = len(positions_ac)
+    owners_a = xp.arange(n_local)
+    if cell_cc is not None and any(pbc):
+        positions_ac, owners_a = _with_images(positions_ac, owners_a, cell_cc, rcut, pbc)
+    offsets_n, neighbours_p = _search(positions_ac, n_local, rcut)
+    return PeriodicNeighbourhood(
+        Neighbourhood(
+            positions_ac=positions_ac,
+            types_a=types_a[owners_a],
+            n_local=n_local,
+            centres_n=xp.arange(n_local, dtype=xp.int32),
+            offsets_n=offsets_n,
+            neighbours_p=neighbours_p,
+        ),
+        owners_a,
+    )
+
+
+def _with_images(
+    positions_ac: Array,
+    owners_a: Array,
+    cell_cc: np.ndarray,
+    rcut: float,
+    pbc: tuple[bool, bool, bool],
+) -> tuple[Array, Array]:
+    """Wrap into the cell, then append images, axis after axis, up to `rcut` outside of it."""
+    xp = namespace_of(positions_ac)
+    inverse_cc = np.linalg.inv(cell_cc)
+    heights_c = 1.0 / np.linalg.norm(inverse_cc, axis=0)  # distances of opposite faces
+    cell, inverse = xp.asarray(cell_cc), xp.asarray(inverse_cc)
+    fractional_ac = positions_ac @ inverse
+    for axis in range(3):
+        if pbc[axis]:
+            fractional_ac[:, axis] -= xp.floor(fractional_ac[:, axis])
+    for axis in range(3):
+        if not pbc[axis]:
+            continue
+        margin = rcut / heights_c[axis]
+        parts, owners = [fractional_ac], [owners_a]
+        for shift in range(-int(np.ceil(margin)), int(np.ceil(margin)) + 1):
+            if shift == 0:
+                continue
+            moved_a = fractional_ac[:, axis] + shift
+            near_a = (moved_a >= -margin) & (moved_a <= 1.0 + margin)
+            image_ac = fractional_ac[near_a]
+            image_ac[:, axis] = moved_a[near_a]
+            parts.append(image_ac)
+            owners.append(owners_a[near_a])
+        fractional_ac, owners_a = xp.concatenate(parts), xp.concatenate(owners)
+    return fractional_ac @ cell, owners_a
+
+
+def _search(positions_ac: Array, n_local: int, rcut: float) -> tuple[Array, Array]:
+    """CSR neighbour lists of the first `n_local` atoms among all atoms (cell list)."""
+    xp = namespace_of(positions_ac)
+    if n_local == 0:
+        return xp.zeros(1, dtype=xp.int64), xp.zeros(0, dtype=xp.int32)
+    low_c = positions_ac.min(axis=0)
+    extent_c = positions_ac.max(axis=0) - low_c
+    # bins not smaller than rcut, and not many more than atoms (sparse clusters)
+    edge_c = xp.maximum(rcut, extent_c / max(1.0, (8.0 * len(positions_ac)) ** (1 / 3)))
+    bin_ac = xp.floor((positions_ac - low_c) / edge_c).astype(xp.int64) + 1
+    n_bins = [int(b) + 2 for b in bin_ac.max(axis=0)]  # one empty layer on each side
+    id_a = (bin_ac[:, 0] * n_bins[1] + bin_ac[:, 1]) * n_bins[2] + bin_ac[:, 2]
+    order_a = xp.argsort(id_a, kind="stable")
+    first_b = xp.searchsorted(id_a[order_a], xp.arange(int(np.prod(n_bins)) + 1))
+    # the three bins along z are contiguous: nine runs of bins per centre
+    runs = xp.asarray(
+        [(dx * n_bins[1] + dy) * n_bins[2] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+    )
+    begin_nr = first_b[id_a[:n_local, None] + runs - 1]
+    count_nr = first_b[id_a[:n_local, None] + runs + 2] - begin_nr
+
+    total_n = xp.concatenate([xp.zeros(1, dtype=xp.int64), xp.cumsum(count_nr.sum(axis=1))])
+    counts, lists = [], []
+    first = 0
+    while first < n_local:
+        last = int(xp.searchsorted(total_n, total_n[first] + _CANDIDATES, side="right")) - 1
+        last = min(max(last, first + 1), n_local)
+        begin_r, count_r = begin_nr[first:last].ravel(), count_nr[first:last].ravel()
+        ends_r = xp.cumsum(count_r)
+        within_p = xp.arange(int(ends_r[-1])) - repeat(ends_r - count_r, count_r)
+        j_p = order_a[repeat(begin_r, count_r) + within_p]
+        i_p = repeat(xp.arange(first, last), count_nr[first:last].sum(axis=1))
+        r_pc = positions_ac[j_p] - positions_ac[i_p]
+        near_p = ((r_pc * r_pc).sum(axis=1) <= rcut * rcut) & (i_p != j_p)
+        counts.append(xp.bincount(i_p[near_p] - first, minlength=last - first))
+        lists.append(j_p[near_p].astype(xp.int32))
+        first = last
+    offsets_n = xp.concatenate([xp.zeros(1, dtype=xp.int64), xp.cumsum(xp.concatenate(counts))])
+    return offsets_n, xp.concatenate(lists)
+

@@ -1,0 +1,200 @@
+"""`Potential`: a model file, a backend, and the two ways to evaluate it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmp_dp.engine import backends, periodic
+from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
+from lmp_dp.errors import InputError
+from lmp_dp.model import DeepPotential, load
+from lmp_dp.model.precision import cast
+
+
+@dataclass
+class Evaluation:
+    """Result of `Potential.evaluate` (eV, Å; n atoms in the order of the input).
+
+    Attributes
+    ----------
+    energy : float
+        eV.
+    forces : (n, 3) array
+        eV/Å.
+    virial : (3, 3) array
+        -dE/d(strain) in eV, [force component, position component]; virial/volume is the
+        potential's part of the pressure.
+    atom_energies : (n,) array
+        eV; they sum to `energy`.
+    atom_virials : (n, 3, 3) array
+        eV; they sum to `virial`. As in DeePMD-kit each pair's part belongs to the neighbour.
+    """
+
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray
+    atom_energies: np.ndarray
+    atom_virials: np.ndarray
+
+
+class Potential:
+    """A Deep Potential that can be evaluated.
+
+    Parameters
+    ----------
+    model : path or DeepPotential
+        A model file (``lmp-dp convert`` makes one) or a model in memory.
+    backend : str
+        "auto" (the fastest that works here), "cpu", "reference" or "gpu-reference".
+    precision : {"float64", "float32"}, optional
+        Precision of the networks; default is the model's own. Geometry, energies and sums of
+        forces are always float64.
+    threads : int, optional
+        Threads of the cpu backend; default is OMP_NUM_THREADS, else the cores at hand.
+
+    Raises
+    ------
+    lmp_dp.errors.ModelFileError
+        The file cannot be read.
+    lmp_dp.errors.BackendError
+        The backend does not exist or cannot be used here.
+
+    Examples
+    --------
+    >>> potential = Potential("water.h5")                                   # doctest: +SKIP
+    >>> potential.evaluate(positions, types, cell).energy                   # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | DeepPotential,
+        backend: str = "auto",
+        precision: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        loaded = model if isinstance(model, DeepPotential) else load(model)
+        if precision is not None:
+            loaded = cast(loaded, precision)
+        self.model = loaded
+        self.threads = backends.thread_count(threads)
+        self.backend, self._engine = backends.create(backend, loaded, self.threads)
+
+    @property
+    def type_map(self) -> tuple[str, ...]:
+        """Element names in the order of the model's types."""
+        return self.model.type_map
+
+    @property
+    def rcut(self) -> float:
+        """Cutoff (Å)."""
+        return self.model.descriptor.rcut
+
+    @property
+    def precision(self) -> str:
+        """Precision of the networks: "float64", "float32" or "descriptor/fitting"."""
+        return self.model.precision
+
+    def compute(self, neighbourhood: Neighbourhood, outputs: Outputs = Outputs()) -> Result:
+        """Evaluate given neighbour lists (the way LAMMPS calls); nothing is validated here."""
+        return self._engine.compute(neighbourhood, outputs)
+
+    def evaluate(
+        self,
+        positions: Any,
+        types: Any,
+        cell: Any = None,
+        pbc: bool | tuple[bool, bool, bool] = True,
+    ) -> Evaluation:
+        """Evaluate a configuration; neighbours are found here.
+
+        Parameters
+        ----------
+        positions : (n, 3) array_like
+            Positions (Å); atoms may lie outside of the cell.
+        types : (n,) array_like
+            Model types (ints, order of `type_map`; -1 for an atom that the model does not see)
+            or element names.
+        cell : (3, 3) array_like, (3,) array_like or None
+            Lattice vectors as rows, or three edges (Å). None means open boundaries. The cell
+            may be smaller than the cutoff and of any shape.
+        pbc : bool or three bools
+            Which lattice vectors are periodic.
+
+        Raises
+        ------
+        lmp_dp.errors.InputError
+            Shapes do not fit, numbers are not finite, a type is unknown, the cell is singular.
+        """
+        positions_ac, types_a, cell_cc, pbc_c = _checked(
+            positions, types, cell, pbc, self.type_map
+        )
+        lists = periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c)
+        result = self._engine.compute(
+            lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
+        )
+        assert result.virial_cc is not None
+        assert result.atom_energies_a is not None
+        assert result.atom_virials_acc is not None
+        return Evaluation(
+            energy=result.energy,
+            forces=lists.fold(result.forces_ac),
+            virial=result.virial_cc,
+            atom_energies=result.atom_energies_a[: len(positions_ac)],
+            atom_virials=lists.fold(result.atom_virials_acc),
+        )
+
+
+def _checked(
+    positions: Any, types: Any, cell: Any, pbc: Any, type_map: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[bool, bool, bool]]:
+    """Arguments of `evaluate` as arrays, or an InputError."""
+    positions_ac = np.array(positions, dtype=np.float64)
+    if positions_ac.ndim != 2 or positions_ac.shape[1] != 3:
+        raise InputError(f"positions have shape {positions_ac.shape}, expected (n, 3)")
+    _refuse_not_finite(positions_ac, "position")
+    types_a = _type_indices(types, type_map)
+    if types_a.shape != (len(positions_ac),):
+        raise InputError(f"{len(positions_ac)} positions, but types of shape {types_a.shape}")
+    flags = (pbc,) * 3 if isinstance(pbc, (bool, np.bool_)) else tuple(pbc)
+    if len(flags) != 3:
+        raise InputError(f"pbc must be one or three bools, found {pbc!r}")
+    pbc_c = (bool(flags[0]), bool(flags[1]), bool(flags[2]))
+    if cell is None:
+        return positions_ac, types_a, None, pbc_c
+    cell_cc = np.array(cell, dtype=np.float64)
+    if cell_cc.shape == (3,):
+        cell_cc = np.diag(cell_cc)
+    if cell_cc.shape != (3, 3):
+        raise InputError(f"cell has shape {cell_cc.shape}, expected (3, 3) or (3,)")
+    lengths = np.linalg.norm(cell_cc, axis=1)
+    if not np.isfinite(cell_cc).all() or abs(np.linalg.det(cell_cc)) <= 1e-9 * lengths.prod():
+        raise InputError(f"the cell's vectors span no volume: {cell_cc.tolist()}")
+    return positions_ac, types_a, cell_cc, pbc_c
+
+
+def _refuse_not_finite(values_ac: np.ndarray, what: str) -> None:
+    bad_a = ~np.isfinite(values_ac).all(axis=1)
+    if bad_a.any():
+        atom = int(np.argmax(bad_a))
+        raise InputError(f"{what} of atom {atom} is not finite: {values_ac[atom].tolist()}")
+
+
+def _type_indices(types: Any, type_map: tuple[str, ...]) -> np.ndarray:
+    array = np.asarray(types)
+    if array.dtype.kind in "US":
+        index = {name: t for t, name in enumerate(type_map)}
+        unknown = sorted(set(array.tolist()) - set(index))
+        if unknown:
+            raise InputError(f"the model has no element {unknown}; it has {' '.join(type_map)}")
+        array = np.array([index[name] for name in array.tolist()])
+    if array.size and array.dtype.kind not in "iu":
+        raise InputError(f"types must be ints or element names, found {array.dtype}")
+    if array.size and not (-1 <= array.min() and array.max() < len(type_map)):
+        raise InputError(
+            f"types lie in {array.min()}..{array.max()}, the model has 0..{len(type_map) - 1}"
+        )
+    return array.astype(np.int32)

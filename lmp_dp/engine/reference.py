@@ -1,0 +1,145 @@
+"""The reference backend: the equations as they stand, on NumPy or CuPy, dense and padded.
+
+It is the specification that the other backends are tested against. Centres are taken element
+by element, in chunks that fit a memory budget.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from types import ModuleType
+
+import numpy as np
+
+from lmp_dp.engine import assembly, descriptor, environment, network
+from lmp_dp.engine.namespace import to_numpy
+from lmp_dp.engine.neighbourhood import Array, Neighbourhood, Outputs, Result
+from lmp_dp.model.deep_potential import DeepPotential
+from lmp_dp.model.network import Layer, Network
+
+#: Working memory for one chunk of centres (bytes).
+CHUNK_BYTES = 128 * 2**20
+
+
+class ReferenceEngine:
+    """Evaluates a model with the array namespace `xp` (``numpy`` or ``cupy``)."""
+
+    def __init__(self, model: DeepPotential, xp: ModuleType = np) -> None:
+        self._model = _in_namespace(model, xp)
+        self._xp = xp
+        d = model.descriptor
+        # per slot: activations and slopes of every layer, gradients, rows and their slopes
+        widths = [w for row in d.embeddings for net in row if net for w in net.widths]
+        per_slot = d.dtype.itemsize * 6 * (max(widths) * 2) + 8 * 60
+        self._chunk = max(1, CHUNK_BYTES // (int(d.sel_t.sum()) * per_slot))
+
+    def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
+        """Energy, forces and what `outputs` asks for; arrays of the result are NumPy's."""
+        xp = self._xp
+        positions_ac, types_a = xp.asarray(nb.positions_ac), xp.asarray(nb.types_a)
+        offsets_n, neighbours_p = xp.asarray(nb.offsets_n), xp.asarray(nb.neighbours_p)
+        centres_n = xp.asarray(nb.centres_n)
+        n_all = len(positions_ac)
+        forces_ac = xp.zeros((n_all, 3))
+        energies_a = xp.zeros(n_all)
+        virial_cc = xp.zeros((3, 3))
+        atom_virials_acc = xp.zeros((n_all, 3, 3)) if outputs.atom_virials else None
+
+        centre_types_n = types_a[centres_n]
+        for first in range(0, len(centres_n), self._chunk):
+            chunk = slice(first, first + self._chunk)
+            chunk_offsets_n = offsets_n[first : first + self._chunk + 1]
+            slots_ns = environment.select_neighbours(
+                positions_ac,
+                types_a,
+                centres_n[chunk],
+                chunk_offsets_n,
+                neighbours_p,
+                self._model.descriptor.sel_t,
+                self._model.descriptor.rcut,
+            )
+            for t in range(len(self._model.type_map)):
+                members_n = xp.nonzero(centre_types_n[chunk] == t)[0]
+                if len(members_n) == 0:
+                    continue
+                centre_n, slots = centres_n[chunk][members_n], slots_ns[members_n]
+                energies_n, r_nsc, g_nsc = self._evaluate(t, positions_ac, centre_n, slots)
+                energies_a[centre_n] = energies_n
+                filled = slots >= 0
+                virial_cc += assembly.add_pairs(
+                    g_nsc[filled],
+                    r_nsc[filled],
+                    xp.broadcast_to(centre_n[:, None], slots.shape)[filled],
+                    slots[filled],
+                    forces_ac,
+                    atom_virials_acc,
+                )
+        return Result(
+            energy=float(energies_a.sum()),
+            forces_ac=to_numpy(forces_ac),
+            virial_cc=to_numpy(virial_cc) if outputs.virial else None,
+            atom_energies_a=to_numpy(energies_a) if outputs.atom_energies else None,
+            atom_virials_acc=None if atom_virials_acc is None else to_numpy(atom_virials_acc),
+        )
+
+    def _evaluate(
+        self, t: int, positions_ac: Array, centre_n: Array, slots_ns: Array
+    ) -> tuple[Array, Array, Array]:
+        """Energies, displacements and pair gradients of centres of element `t`."""
+        xp, d, fitting = self._xp, self._model.descriptor, self._model.fitting
+        r_nsc, rows_nsk, slopes_nskc = environment.forward(
+            positions_ac, centre_n, slots_ns, d.rcut, d.rcut_smth
+        )
+        normalised_nsk = ((rows_nsk - d.davg_tk[t]) / d.dstd_tk[t]).astype(d.dtype)
+        d_nd, tape = descriptor.forward(d, t, normalised_nsk)
+
+        net = fitting.nets[t]
+        e_n1, slopes = network.forward(net, d_nd.astype(fitting.dtype))
+        if fitting.subtract_vacuum_t[t]:
+            e_n1 = e_n1 - network.forward(net, xp.zeros((1, net.n_in), fitting.dtype))[0]
+        energies_n = e_n1[:, 0].astype(xp.float64) + fitting.bias_atom_e_t[t]
+
+        dd_nd = network.backward(net, xp.ones_like(e_n1), slopes)
+        drows_nsk = descriptor.backward(d, dd_nd.astype(d.dtype), tape).astype(xp.float64)
+        return energies_n, r_nsc, environment.backward(drows_nsk / d.dstd_tk[t], slopes_nskc)
+
+
+def _in_namespace(model: DeepPotential, xp: ModuleType) -> DeepPotential:
+    """The same model with the arrays that meet atoms as arrays of `xp`."""
+    if xp is np:
+        return model
+
+    def move(net: Network | None) -> Network | None:
+        return None if net is None else _moved(net, xp)
+
+    d, fitting = model.descriptor, model.fitting
+    return dataclasses.replace(
+        model,
+        descriptor=dataclasses.replace(
+            d,
+            davg_tk=xp.asarray(d.davg_tk),
+            dstd_tk=xp.asarray(d.dstd_tk),
+            embeddings=tuple(tuple(move(net) for net in row) for row in d.embeddings),
+        ),
+        fitting=dataclasses.replace(fitting, nets=tuple(_moved(net, xp) for net in fitting.nets)),
+    )
+
+
+def _moved(net: Network, xp: ModuleType) -> Network:
+    def array(value: Array | None) -> Array | None:
+        return None if value is None else xp.asarray(value)
+
+    return Network(
+        tuple(
+            Layer(
+                array(layer.weight_io),
+                array(layer.bias_o),
+                array(layer.idt_o),
+                layer.activation,
+                layer.joins,
+            )
+            for layer in net.layers
+        )
+    )
+
+

@@ -1,0 +1,202 @@
+"""What a Deep Potential is: plain frozen dataclasses of NumPy arrays, checked on construction.
+
+Axis letters: ``_t`` element (model type), ``_k`` the four components of an environment row
+(s, s x/r, s y/r, s z/r), ``_i``/``_o`` input and output of a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lmp_dp.errors import ModelFileError
+from lmp_dp.model.network import Network
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """Smooth-edition descriptor se_e2_a (Zhang et al., NeurIPS 2018).
+
+    Attributes
+    ----------
+    rcut, rcut_smth : float
+        Cutoff and start of the switching function (Å). DeePMD-kit holds both as float32.
+    sel_t : (n_types,) int array
+        Neighbour slots per neighbour element; the nearest are kept.
+    n_norm : int
+        N in T = Rᵀ G / N: the sum of ``sel`` at training.
+    axis_neuron : int
+        Number of embedding channels of the second factor in D = Tᵀ T_<.
+    type_one_side : bool
+        One embedding net per neighbour element, not per pair of elements.
+    davg_tk, dstd_tk : (n_types, 4) float64 arrays
+        Mean and standard deviation of an environment row around a centre of element t;
+        a padded slot is the row -davg/dstd, not zero.
+    excluded_tt : (n_types, n_types) bool array
+        [centre, neighbour] pairs that do not see each other (``exclude_types``).
+    embeddings : tuple of tuple of Network or None
+        ``embeddings[centre][neighbour]``; None for excluded pairs. One-sided models share the
+        Network objects between centres.
+    """
+
+    rcut: float
+    rcut_smth: float
+    sel_t: np.ndarray
+    n_norm: int
+    axis_neuron: int
+    type_one_side: bool
+    davg_tk: np.ndarray
+    dstd_tk: np.ndarray
+    excluded_tt: np.ndarray
+    embeddings: tuple[tuple[Network | None, ...], ...]
+
+    def __post_init__(self) -> None:
+        n_types = len(self.sel_t)
+        if not 0.0 <= self.rcut_smth < self.rcut:
+            raise ModelFileError(
+                f"need 0 <= rcut_smth < rcut, found {self.rcut_smth} and {self.rcut}"
+            )
+        if (np.asarray(self.sel_t) < 0).any() or self.n_norm <= 0:
+            raise ModelFileError(f"sel must not be negative: {self.sel_t}, N = {self.n_norm}")
+        for name, array in (("davg", self.davg_tk), ("dstd", self.dstd_tk)):
+            if array.shape != (n_types, 4) or not np.isfinite(array).all():
+                raise ModelFileError(f"{name} must be finite and of shape ({n_types}, 4)")
+        if (self.dstd_tk == 0.0).any():
+            raise ModelFileError("dstd holds a zero")
+        if self.excluded_tt.shape != (n_types, n_types):
+            raise ModelFileError(f"exclude_types has shape {self.excluded_tt.shape}")
+        if len(self.embeddings) != n_types or any(len(row) != n_types for row in self.embeddings):
+            raise ModelFileError(f"need {n_types} x {n_types} embedding nets")
+        for centre, row in enumerate(self.embeddings):
+            for neighbour, net in enumerate(row):
+                if net is None:
+                    if not self.excluded_tt[centre, neighbour]:
+                        raise ModelFileError(f"embedding net {centre}-{neighbour} is missing")
+                elif net.n_in != 1 or net.n_out != self.n_channels or net.dtype != self.dtype:
+                    raise ModelFileError(
+                        f"embedding net {centre}-{neighbour} maps {net.n_in} to {net.n_out} values "
+                        f"in {net.dtype}; expected 1 to {self.n_channels} in {self.dtype}"
+                    )
+        if not 0 < self.axis_neuron <= self.n_channels:
+            raise ModelFileError(
+                f"axis_neuron is {self.axis_neuron}, must be in 1..{self.n_channels}"
+            )
+
+    def _any_net(self) -> Network:
+        for row in self.embeddings:
+            for net in row:
+                if net is not None:
+                    return net
+        raise ModelFileError("the descriptor has no embedding net at all")
+
+    @property
+    def n_channels(self) -> int:
+        """M: the width of the embedding nets' last layer."""
+        return self._any_net().n_out
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision in which embedding and descriptor are evaluated."""
+        return self._any_net().dtype
+
+    @property
+    def n_out(self) -> int:
+        """Length M * axis_neuron of the descriptor of one atom."""
+        return self.n_channels * self.axis_neuron
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Per-element fitting nets: E_i = net_t(D_i) [- net_t(0)] + bias_atom_e_t.
+
+    Attributes
+    ----------
+    nets : tuple of Network
+        One per element; the last layer is linear with one output (eV).
+    bias_atom_e_t : (n_types,) float64 array
+        Energy per atom that is added after the net (eV).
+    subtract_vacuum_t : (n_types,) bool array
+        True where the net's value at D = 0 is subtracted (``atom_ener`` was given at training).
+    """
+
+    nets: tuple[Network, ...]
+    bias_atom_e_t: np.ndarray
+    subtract_vacuum_t: np.ndarray
+
+    def __post_init__(self) -> None:
+        n_types = len(self.nets)
+        if self.bias_atom_e_t.shape != (n_types,) or not np.isfinite(self.bias_atom_e_t).all():
+            raise ModelFileError(f"bias_atom_e must be finite and of shape ({n_types},)")
+        if self.subtract_vacuum_t.shape != (n_types,):
+            raise ModelFileError(f"subtract_vacuum must be of shape ({n_types},)")
+        for t, net in enumerate(self.nets):
+            if net.n_out != 1:
+                raise ModelFileError(f"fitting net {t} gives {net.n_out} values, expected 1")
+            if net.dtype != self.nets[0].dtype:
+                raise ModelFileError("the fitting nets differ in precision")
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision in which the fitting nets are evaluated."""
+        return self.nets[0].dtype
+
+
+@dataclass(frozen=True)
+class ReferenceFrame:
+    """A configuration with the values that the source model itself gave for it (metal units)."""
+
+    positions_ac: np.ndarray
+    cell_cc: np.ndarray
+    types_a: np.ndarray
+    energy: float
+    forces_ac: np.ndarray
+    virial_cc: np.ndarray
+    evaluated_by: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from; strings are empty and numbers None where the source is silent."""
+
+    source_file: str = ""
+    source_sha256: str = ""
+    source_format: str = ""
+    model_version: str = ""
+    converted_by: str = ""
+    min_nbor_dist: float | None = None
+    training_script: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class DeepPotential:
+    """A complete model: elements, descriptor, fitting nets, and where it came from."""
+
+    type_map: tuple[str, ...]
+    descriptor: Descriptor
+    fitting: Fitting
+    provenance: Provenance = Provenance()
+    reference_frame: ReferenceFrame | None = None
+
+    def __post_init__(self) -> None:
+        n_types = len(self.type_map)
+        if n_types == 0 or len(set(self.type_map)) != n_types:
+            raise ModelFileError(f"type_map must name each element once, found {self.type_map}")
+        if len(self.descriptor.sel_t) != n_types or len(self.fitting.nets) != n_types:
+            raise ModelFileError(
+                f"type_map has {n_types} elements, the descriptor {len(self.descriptor.sel_t)}, "
+                f"the fitting nets {len(self.fitting.nets)}"
+            )
+        for t, net in enumerate(self.fitting.nets):
+            if net.n_in != self.descriptor.n_out:
+                raise ModelFileError(
+                    f"fitting net {t} takes {net.n_in} values, "
+                    f"the descriptor gives {self.descriptor.n_out}"
+                )
+
+    @property
+    def precision(self) -> str:
+        """"float64", "float32", or "descriptor/fitting" where the two differ."""
+        one, two = self.descriptor.dtype.name, self.fitting.dtype.name
+        return one if one == two else f"{one}/{two}"

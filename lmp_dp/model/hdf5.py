@@ -1,0 +1,343 @@
+"""The model file: one HDF5 file per model, schema version 1 (documented in SCHEMA.md).
+
+`save` writes a complete file or none (a temporary file is renamed at the end); `load` trusts
+nothing: every group and dataset is checked, nothing is unpickled, and the message of a failure
+says what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+
+from lmp_dp.errors import ModelFileError
+from lmp_dp.model.deep_potential import (
+    DeepPotential,
+    Descriptor,
+    Fitting,
+    Provenance,
+    ReferenceFrame,
+)
+from lmp_dp.model.network import Layer, Network
+
+FORMAT = "lmp_dp"
+FORMAT_VERSION = 1
+_MAX_TYPES = 1024
+_T = TypeVar("_T")
+
+
+# --------------------------------------------------------------------------- writing
+def save(model: DeepPotential, path: str | os.PathLike[str]) -> None:
+    """Write `model` to `path`; an interrupted or failed write leaves no file behind.
+
+    Raises
+    ------
+    ModelFileError
+        The folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        with h5py.File(temporary, "w") as file:
+            _write(file, model)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {path}: {error}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _write(file: h5py.File, model: DeepPotential) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["model_type"] = "energy"
+    file["type_map"] = np.array(model.type_map, dtype=h5py.string_dtype())
+
+    provenance = file.create_group("provenance")
+    source = model.provenance
+    for name in (
+        "source_file",
+        "source_sha256",
+        "source_format",
+        "model_version",
+        "converted_by",
+        "training_script",
+    ):
+        provenance[name] = getattr(source, name)
+    provenance["notes"] = np.array(source.notes, dtype=h5py.string_dtype())
+    if source.min_nbor_dist is not None:
+        provenance["min_nbor_dist"] = source.min_nbor_dist
+
+    d = model.descriptor
+    group = file.create_group("descriptor")
+    group.attrs["type"] = "se_e2_a"
+    group.attrs["rcut"] = d.rcut
+    group.attrs["rcut_smth"] = d.rcut_smth
+    group.attrs["n_norm"] = d.n_norm
+    group.attrs["axis_neuron"] = d.axis_neuron
+    group.attrs["type_one_side"] = d.type_one_side
+    group["sel_t"] = np.asarray(d.sel_t, dtype=np.int64)
+    group["davg_tk"] = d.davg_tk
+    group["dstd_tk"] = d.dstd_tk
+    group["excluded_tt"] = d.excluded_tt
+    for name, net in _embedding_nets(d).items():
+        if net is not None:
+            _write_network(group.create_group(f"embedding/{name}"), net)
+
+    group = file.create_group("fitting")
+    group["bias_atom_e_t"] = model.fitting.bias_atom_e_t
+    group["subtract_vacuum_t"] = model.fitting.subtract_vacuum_t
+    for t, net in enumerate(model.fitting.nets):
+        _write_network(group.create_group(f"net_{t}"), net)
+
+    frame = model.reference_frame
+    if frame is not None:
+        group = file.create_group("reference_frame")
+        group.attrs["evaluated_by"] = frame.evaluated_by
+        for name in ("positions_ac", "cell_cc", "types_a", "energy", "forces_ac", "virial_cc"):
+            group[name] = getattr(frame, name)
+
+
+def _embedding_nets(d: Descriptor) -> dict[str, Network | None]:
+    """Name in the file -> net: ``all_J`` for one-sided models, ``I_J`` (centre, neighbour) else."""
+    n_types = range(len(d.sel_t))
+    if not d.type_one_side:
+        return {f"{i}_{j}": d.embeddings[i][j] for i in n_types for j in n_types}
+    return {
+        f"all_{j}": next((row[j] for row in d.embeddings if row[j] is not None), None)
+        for j in n_types
+    }
+
+
+def _write_network(group: h5py.Group, net: Network) -> None:
+    for k, layer in enumerate(net.layers):
+        sub = group.create_group(f"layer_{k}")
+        sub.attrs["activation"] = layer.activation
+        sub.attrs["joins"] = layer.joins
+        sub["weight_io"] = layer.weight_io
+        sub["bias_o"] = layer.bias_o
+        if layer.idt_o is not None:
+            sub["idt_o"] = layer.idt_o
+
+
+# --------------------------------------------------------------------------- reading
+def load(path: str | os.PathLike[str]) -> DeepPotential:
+    """Read and check a model file.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, not HDF5, not a model of lmp_dp, of a newer format, truncated or
+        inconsistent; the message names the file and the place in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        hint = "" if path.suffix != ".pb" else " (a frozen graph is converted with lmp-dp convert)"
+        raise ModelFileError(f"model file {path} does not exist{hint}")
+    if not h5py.is_hdf5(path):
+        raise ModelFileError(
+            f"{path} is not an HDF5 file; convert a frozen DeePMD-kit model with "
+            f"'lmp-dp convert {path} {path.stem}.h5' and use the .h5 file"
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(_Reader(file))
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        # h5py reports damage inside a file by any of these
+        raise ModelFileError(f"{path} is damaged or not a model file: {error}") from error
+
+
+class _Reader:
+    """Typed access to one HDF5 group; every failure names the place."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.group = group
+
+    def _where(self, name: str) -> str:
+        return f"{self.group.name.rstrip('/')}/{name}"
+
+    def sub(self, name: str) -> _Reader:
+        item = self.group.get(name)
+        if not isinstance(item, h5py.Group):
+            raise ModelFileError(f"group {self._where(name)} is missing")
+        return _Reader(item)
+
+    def has(self, name: str) -> bool:
+        return name in self.group
+
+    def attr(self, name: str, convert: Callable[[Any], _T]) -> _T:
+        if name not in self.group.attrs:
+            raise ModelFileError(f"attribute {self._where('@' + name)} is missing")
+        value = self.group.attrs[name]
+        try:
+            return convert(value)
+        except (TypeError, ValueError):
+            raise ModelFileError(
+                f"attribute {self._where('@' + name)} has the unusable value {value!r}"
+            ) from None
+
+    def _dataset(self, name: str) -> h5py.Dataset:
+        item = self.group.get(name)
+        if not isinstance(item, h5py.Dataset):
+            raise ModelFileError(f"dataset {self._where(name)} is missing")
+        if item.nbytes > 2**33:
+            raise ModelFileError(f"dataset {self._where(name)} claims {item.nbytes} bytes")
+        return item
+
+    def array(self, name: str, kinds: str, ndim: int) -> np.ndarray:
+        item = self._dataset(name)
+        if item.dtype.kind not in kinds or item.ndim != ndim:
+            raise ModelFileError(
+                f"dataset {self._where(name)} has type {item.dtype} and {item.ndim} axes; "
+                f"expected kind '{kinds}' and {ndim} axes"
+            )
+        return np.asarray(item[()], order="C")
+
+    def text(self, name: str) -> str:
+        item = self._dataset(name)
+        if h5py.check_string_dtype(item.dtype) is None or item.ndim != 0:
+            raise ModelFileError(f"dataset {self._where(name)} is not a string")
+        return str(item.asstr()[()])
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        item = self._dataset(name)
+        if h5py.check_string_dtype(item.dtype) is None or item.ndim != 1:
+            raise ModelFileError(f"dataset {self._where(name)} is not a list of strings")
+        return tuple(str(value) for value in item.asstr()[()])
+
+
+def _read(file: _Reader) -> DeepPotential:
+    if "format" not in file.group.attrs or file.attr("format", str) != FORMAT:
+        raise ModelFileError(f"not a model of lmp_dp (attribute 'format' is not '{FORMAT}')")
+    version = file.attr("format_version", int)
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"format version {version} found, this lmp_dp reads version {FORMAT_VERSION}; "
+            + ("update lmp-dp" if version > FORMAT_VERSION else "convert the model again")
+        )
+    if file.attr("model_type", str) != "energy":
+        raise ModelFileError(f"model type {file.attr('model_type', str)!r}, expected 'energy'")
+    type_map = file.texts("type_map")
+    if not 0 < len(type_map) <= _MAX_TYPES:
+        raise ModelFileError(f"type_map has {len(type_map)} elements")
+    return DeepPotential(
+        type_map=type_map,
+        descriptor=_read_descriptor(file.sub("descriptor"), len(type_map)),
+        fitting=_read_fitting(file.sub("fitting"), len(type_map)),
+        provenance=_read_provenance(file.sub("provenance")),
+        reference_frame=(
+            _read_frame(file.sub("reference_frame"), len(type_map))
+            if file.has("reference_frame")
+            else None
+        ),
+    )
+
+
+def _read_descriptor(group: _Reader, n_types: int) -> Descriptor:
+    kind = group.attr("type", str)
+    if kind != "se_e2_a":
+        raise ModelFileError(f"descriptor '{kind}' found, expected 'se_e2_a'")
+    one_side = group.attr("type_one_side", bool)
+    excluded_tt = group.array("excluded_tt", "b", 2)
+    if excluded_tt.shape != (n_types, n_types):
+        raise ModelFileError(f"excluded_tt has shape {excluded_tt.shape}")
+    nets: dict[str, Network] = {
+        name: _read_network(group.sub(f"embedding/{name}"))
+        for name in (group.sub("embedding").group if group.has("embedding") else ())
+    }
+
+    def net(i: int, j: int) -> Network | None:
+        return None if excluded_tt[i, j] else nets.get(f"all_{j}" if one_side else f"{i}_{j}")
+
+    return Descriptor(
+        rcut=group.attr("rcut", float),
+        rcut_smth=group.attr("rcut_smth", float),
+        sel_t=group.array("sel_t", "iu", 1),
+        n_norm=group.attr("n_norm", int),
+        axis_neuron=group.attr("axis_neuron", int),
+        type_one_side=one_side,
+        davg_tk=group.array("davg_tk", "f", 2),
+        dstd_tk=group.array("dstd_tk", "f", 2),
+        excluded_tt=excluded_tt,
+        embeddings=tuple(tuple(net(i, j) for j in range(n_types)) for i in range(n_types)),
+    )
+
+
+def _read_fitting(group: _Reader, n_types: int) -> Fitting:
+    return Fitting(
+        nets=tuple(_read_network(group.sub(f"net_{t}")) for t in range(n_types)),
+        bias_atom_e_t=group.array("bias_atom_e_t", "f", 1),
+        subtract_vacuum_t=group.array("subtract_vacuum_t", "b", 1),
+    )
+
+
+def _layers(group: _Reader) -> Iterator[Layer]:
+    for k in range(len(group.group)):
+        sub = group.sub(f"layer_{k}")
+        yield Layer(
+            weight_io=sub.array("weight_io", "f", 2),
+            bias_o=sub.array("bias_o", "f", 1),
+            idt_o=sub.array("idt_o", "f", 1) if sub.has("idt_o") else None,
+            activation=sub.attr("activation", str),
+            joins=sub.attr("joins", str),  # type: ignore[arg-type]  # checked by Layer
+        )
+
+
+def _read_network(group: _Reader) -> Network:
+    try:
+        return Network(tuple(_layers(group)))
+    except ModelFileError as error:
+        raise ModelFileError(f"{group.group.name}: {error}") from None
+
+
+def _read_provenance(group: _Reader) -> Provenance:
+    distance = None
+    if group.has("min_nbor_dist"):
+        distance = float(group.array("min_nbor_dist", "f", 0))
+    return Provenance(
+        source_file=group.text("source_file"),
+        source_sha256=group.text("source_sha256"),
+        source_format=group.text("source_format"),
+        model_version=group.text("model_version"),
+        converted_by=group.text("converted_by"),
+        training_script=group.text("training_script"),
+        notes=group.texts("notes"),
+        min_nbor_dist=distance,
+    )
+
+
+def _read_frame(group: _Reader, n_types: int) -> ReferenceFrame:
+    frame = ReferenceFrame(
+        positions_ac=group.array("positions_ac", "f", 2),
+        cell_cc=group.array("cell_cc", "f", 2),
+        types_a=group.array("types_a", "iu", 1),
+        energy=float(group.array("energy", "f", 0)),
+        forces_ac=group.array("forces_ac", "f", 2),
+        virial_cc=group.array("virial_cc", "f", 2),
+        evaluated_by=group.attr("evaluated_by", str),
+    )
+    n_atoms = len(frame.types_a)
+    if frame.positions_ac.shape != (n_atoms, 3) or frame.forces_ac.shape != (n_atoms, 3):
+        raise ModelFileError("reference_frame: positions and forces do not fit its types")
+    if frame.cell_cc.shape != (3, 3) or frame.virial_cc.shape != (3, 3):
+        raise ModelFileError("reference_frame: cell and virial must be 3 x 3")
+    if n_atoms and not (0 <= frame.types_a.min() and frame.types_a.max() < n_types):
+        raise ModelFileError("reference_frame: a type is outside of the type_map")
+    return frame

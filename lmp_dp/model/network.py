@@ -1,0 +1,143 @@
+"""Layers of the embedding and fitting nets: their parameters and how a layer joins its input.
+
+A layer maps ``x_i`` to ``h_o = act(x_i W_io + b_o)``, times the time step ``idt_o`` where the
+layer has one, and then joins its input in one of three ways (`Layer.joins`):
+
+=========  =================================  ==================================
+joins      output                             where DeePMD-kit does so
+=========  =================================  ==================================
+"replace"  ``h``                              widths differ; first fitting layer
+"add"      ``x + h``                          equal widths
+"double"   ``(x, x) + h``                     embedding net, width doubles
+=========  =================================  ==================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from lmp_dp.errors import ModelFileError
+
+Join = Literal["replace", "add", "double"]
+
+#: Activation functions that DeePMD-kit has, by the name used here (`canonical_activation`).
+ACTIVATIONS = ("tanh", "relu", "relu6", "softplus", "sigmoid", "gelu", "silu", "silut", "linear")
+_SYNONYMS = {"none": "linear", "gelu_tf": "gelu", "": "linear"}
+
+
+def canonical_activation(name: str | None) -> str:
+    """Return the one spelling of an activation name that lmp_dp uses.
+
+    ``gelu`` and ``gelu_tf`` are the same tanh approximation in DeePMD-kit; ``none`` and
+    ``linear`` are the identity; ``silut:T`` has a threshold T (3 if it is not given).
+
+    Raises
+    ------
+    ModelFileError
+        The name is none of DeePMD-kit's activation functions.
+    """
+    lowered = "linear" if name is None else name.strip().lower()
+    lowered = _SYNONYMS.get(lowered, lowered)
+    if lowered.startswith(("silut", "custom_silu")):
+        _, _, threshold = lowered.partition(":")
+        try:
+            return f"silut:{float(threshold or 3.0)!r}"
+        except ValueError:
+            raise ModelFileError(f"activation '{name}': '{threshold}' is not a number") from None
+    if lowered not in ACTIVATIONS:
+        raise ModelFileError(
+            f"unknown activation function '{name}'; known are {', '.join(ACTIVATIONS)}"
+        )
+    return lowered
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One dense layer.
+
+    Attributes
+    ----------
+    weight_io : (n_in, n_out) array, float32 or float64
+    bias_o : (n_out,) array
+    idt_o : (n_out,) array or None
+        ResNet time step (``resnet_dt``), multiplied onto the activation.
+    activation : str
+        A name as `canonical_activation` gives it.
+    joins : {"replace", "add", "double"}
+        What happens to the layer's input, see the module's table.
+    """
+
+    weight_io: np.ndarray
+    bias_o: np.ndarray
+    idt_o: np.ndarray | None
+    activation: str
+    joins: Join
+
+    def __post_init__(self) -> None:
+        n_in, n_out = self.weight_io.shape
+        if self.bias_o.shape != (n_out,):
+            raise ModelFileError(f"bias has shape {self.bias_o.shape}, expected ({n_out},)")
+        if self.idt_o is not None and self.idt_o.shape != (n_out,):
+            raise ModelFileError(f"idt has shape {self.idt_o.shape}, expected ({n_out},)")
+        if self.joins == "add" and n_in != n_out or self.joins == "double" and 2 * n_in != n_out:
+            raise ModelFileError(f"a layer {n_in} -> {n_out} cannot join its input '{self.joins}'")
+        if self.joins not in ("replace", "add", "double"):
+            raise ModelFileError(f"unknown way to join a layer's input: '{self.joins}'")
+        canonical_activation(self.activation)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A stack of layers; the output of one is the input of the next."""
+
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ModelFileError("a network has no layers")
+        for k, (one, two) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
+            if one.weight_io.shape[1] != two.weight_io.shape[0]:
+                raise ModelFileError(
+                    f"layer {k} gives {one.weight_io.shape[1]} values, "
+                    f"layer {k + 1} takes {two.weight_io.shape[0]}"
+                )
+        dtypes = {array.dtype for layer in self.layers for array in _arrays(layer)}
+        if len(dtypes) != 1 or next(iter(dtypes)) not in (np.float32, np.float64):
+            raise ModelFileError(f"a network mixes or has unusable precisions: {dtypes}")
+        if not all(np.isfinite(array).all() for layer in self.layers for array in _arrays(layer)):
+            raise ModelFileError("a network holds parameters that are not finite")
+
+    @property
+    def n_in(self) -> int:
+        return self.layers[0].weight_io.shape[0]
+
+    @property
+    def n_out(self) -> int:
+        return self.layers[-1].weight_io.shape[1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(layer.weight_io.shape[1] for layer in self.layers)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.layers[0].weight_io.dtype
+
+
+def _arrays(layer: Layer) -> list[np.ndarray]:
+    return [a for a in (layer.weight_io, layer.bias_o, layer.idt_o) if a is not None]
+
+
+def embedding_join(n_in: int, n_out: int) -> Join:
+    """How a layer of an embedding net joins its input: by its widths alone."""
+    if n_out == n_in:
+        return "add"
+    return "double" if n_out == 2 * n_in else "replace"
+
+
+def fitting_join(index: int, n_in: int, n_out: int) -> Join:
+    """How hidden layer `index` of a fitting net joins its input: the first one never does."""
+    return "add" if index > 0 and n_out == n_in else "replace"

@@ -1,0 +1,45 @@
+"""The same model with its networks in another precision."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from lmp_dp.errors import InputError
+from lmp_dp.model.deep_potential import DeepPotential
+from lmp_dp.model.network import Network
+
+
+def cast(model: DeepPotential, precision: str) -> DeepPotential:
+    """Cast embedding and fitting nets to "float64" or "float32"; all else stays float64.
+
+    Raises
+    ------
+    InputError
+        Another precision is asked for.
+    """
+    if precision not in ("float64", "float32"):
+        raise InputError(f"precision '{precision}' is unknown; choose float64 or float32")
+    dtype = np.dtype(precision)
+
+    def net(source: Network) -> Network:
+        return Network(
+            tuple(
+                dataclasses.replace(
+                    layer,
+                    weight_io=layer.weight_io.astype(dtype),
+                    bias_o=layer.bias_o.astype(dtype),
+                    idt_o=None if layer.idt_o is None else layer.idt_o.astype(dtype),
+                )
+                for layer in source.layers
+            )
+        )
+
+    d = model.descriptor
+    embeddings = tuple(tuple(n and net(n) for n in row) for row in d.embeddings)
+    return dataclasses.replace(
+        model,
+        descriptor=dataclasses.replace(d, embeddings=embeddings),
+        fitting=dataclasses.replace(model.fitting, nets=tuple(map(net, model.fitting.nets))),
+    )
