@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from lmp_dp.engine.namespace import namespace_of
 from lmp_dp.engine.neighbourhood import Array
 
 ValueAndSlope = Callable[[Array], tuple[Array, Array]]
 
-#: gelu(z) = z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))), as DeePMD-kit and TensorFlow.
-GELU_SCALE, GELU_CUBIC = math.sqrt(2.0 / math.pi), 0.044715
+#: gelu(z) = z/2 (1 + tanh(sqrt(2/pi) (z + c z^3))): c is 0.044715 in DeePMD-kit's own operator,
+#: and the float32 nearest to it in TensorFlow's (gelu_tf) in every precision.
+_GELU_SCALE = math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = {"gelu": 0.044715, "gelu_tf": float(np.float32(0.044715))}
 
 
 def value_and_slope(name: str, z: Array) -> tuple[Array, Array]:
@@ -22,6 +26,8 @@ def value_and_slope(name: str, z: Array) -> tuple[Array, Array]:
     kind, _, threshold = name.partition(":")
     if kind == "silut":
         return _silut(z, float(threshold))
+    if kind in _GELU_CUBIC:
+        return _gelu(z, _GELU_CUBIC[kind])
     return _PLAIN[kind](z)
 
 
@@ -61,9 +67,9 @@ def _sigmoid(z: Array) -> tuple[Array, Array]:
     return value, value * (1 - value)
 
 
-def _gelu(z: Array) -> tuple[Array, Array]:
-    tanh = namespace_of(z).tanh(GELU_SCALE * (z + GELU_CUBIC * z * z * z))
-    inner_slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * z * z)
+def _gelu(z: Array, cubic: float) -> tuple[Array, Array]:
+    tanh = namespace_of(z).tanh(_GELU_SCALE * (z + cubic * z * z * z))
+    inner_slope = _GELU_SCALE * (1 + 3 * cubic * z * z)
     return 0.5 * z * (1 + tanh), 0.5 * (1 + tanh) + 0.5 * z * (1 - tanh * tanh) * inner_slope
 
 
@@ -94,7 +100,6 @@ _PLAIN: dict[str, ValueAndSlope] = {
     "relu6": _relu6,
     "softplus": _softplus,
     "sigmoid": _sigmoid,
-    "gelu": _gelu,
     "silu": _silu,
     "linear": _linear,
 }

@@ -22,6 +22,7 @@ from lmp_dp.engine.kernels import cpu as kernels
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
 from lmp_dp.model.network import Layer, Network
+from lmp_dp.model.precision import cast_network
 
 #: Centres per chunk: enough rows for the GEMMs, few enough for G and D to stay in the cache.
 CHUNK_CENTRES = 64
@@ -104,7 +105,7 @@ class _Constants:
         self.descriptor = d
         self.sel_t = d.sel_t.astype(np.int64)
         self.geometry = (d.rcut, d.rcut_smth, environment.switch_width(d.rcut, d.rcut_smth))
-        self.scale = d.dtype.type(1.0 / d.n_norm)
+        self.n_norm = d.dtype.type(d.n_norm)
         self.padding_km = [
             [_padding_moment(d.davg_tk[i], d.dstd_tk[i], net, d.dtype) for net in row]
             for i, row in enumerate(d.embeddings)
@@ -120,11 +121,16 @@ class _Constants:
 def _padding_moment(
     davg_k: np.ndarray, dstd_k: np.ndarray, net: Network | None, dtype: np.dtype
 ) -> np.ndarray | None:
-    """R_k G_m of one padded slot: R = -davg/dstd."""
+    """R_k G_m of one padded slot: R = -davg/dstd.
+
+    Evaluated in float64 also for float32 nets: the same constant enters every atom many times,
+    so that its rounding would not average out.
+    """
     if net is None:
         return None
-    row_k = ((0.0 - davg_k) / dstd_k).astype(dtype)
-    return row_k[:, None] * network.forward(net, row_k[None, :1])[0]
+    row_k = ((0.0 - davg_k) / dstd_k).astype(dtype).astype(np.float64)
+    moment_km = row_k[:, None] * network.forward(cast_network(net, "float64"), row_k[None, :1])[0]
+    return moment_km.astype(dtype)
 
 
 class _Worker:
@@ -174,10 +180,11 @@ class _Worker:
             g_pm, dg_pm = self._embed(net, tj, rows_pk, first, last)
             missing_b = (c.sel_t[tj] - np.diff(first_b)).astype(d.dtype)
             kernels.moment(
-                rows_pk, g_pm, first_b, first, n_b, c.scale, missing_b, c.padding_km[t][tj],
-                moment_bkm,
-            )  # fmt: skip
+                rows_pk, g_pm, first_b, first, n_b, missing_b, c.padding_km[t][tj], moment_bkm
+            )
             embedded.append((tj, first, g_pm, dg_pm))
+        # not a multiplication by 1/N: in float32 its rounding would shift all energies alike
+        moment_bkm /= c.n_norm
 
         net = c.model.fitting.nets[t]
         d_bd = self._take("D", (n_b, d.n_out), net.dtype)
@@ -189,7 +196,7 @@ class _Worker:
 
         dmoment_bkm = self._take("dmoment", moment_bkm.shape, d.dtype)
         dd_mx = self._take("dd_mx", (d.n_channels, d.axis_neuron), d.dtype)
-        kernels.descriptor_backward(moment_bkm, dd_bd, d.axis_neuron, c.scale, dd_mx, dmoment_bkm)
+        kernels.descriptor_backward(moment_bkm, dd_bd, d.axis_neuron, c.n_norm, dd_mx, dmoment_bkm)
         drows_pk = self._take("drows", (self._n_rows, 4), d.dtype)
         for tj, first, g_pm, dg_pm in embedded:
             first_b = self._first_tb[tj]

@@ -56,7 +56,7 @@ def build(
     owners_a = xp.arange(n_local)
     if cell_cc is not None and any(pbc):
         positions_ac, owners_a = _with_images(positions_ac, owners_a, cell_cc, rcut, pbc)
-    offsets_n, neighbours_p = _search(positions_ac, n_local, rcut)
+    offsets_n, neighbours_p = neighbour_lists(positions_ac, n_local, rcut)
     return PeriodicNeighbourhood(
         Neighbourhood(
             positions_ac=positions_ac,
@@ -104,8 +104,24 @@ def _with_images(
     return fractional_ac @ cell, owners_a
 
 
-def _search(positions_ac: Array, n_local: int, rcut: float) -> tuple[Array, Array]:
-    """CSR neighbour lists of the first `n_local` atoms among all atoms (cell list)."""
+def neighbour_lists(positions_ac: Array, n_local: int, rcut: float) -> tuple[Array, Array]:
+    """Neighbour lists of the first `n_local` atoms among all given atoms (cell list, no images).
+
+    Parameters
+    ----------
+    positions_ac : (n_all, 3) float64
+        Positions (Å); atoms at the same place are neighbours.
+    n_local : int
+    rcut : float
+        Å.
+
+    Returns
+    -------
+    offsets_n : (n_local + 1,) int64
+        Neighbours of atom ``n`` are ``neighbours_p[offsets_n[n]:offsets_n[n + 1]]``.
+    neighbours_p : (n_pairs,) int32
+        Indices into `positions_ac`.
+    """
     xp = namespace_of(positions_ac)
     if n_local == 0:
         return xp.zeros(1, dtype=xp.int64), xp.zeros(0, dtype=xp.int32)

@@ -24,25 +24,36 @@ from lmp_dp.errors import ModelFileError
 Join = Literal["replace", "add", "double"]
 
 #: Activation functions that DeePMD-kit has, by the name used here (`canonical_activation`).
-ACTIVATIONS = ("tanh", "relu", "relu6", "softplus", "sigmoid", "gelu", "silu", "silut", "linear")
-_SYNONYMS = {"none": "linear", "gelu_tf": "gelu", "": "linear"}
+ACTIVATIONS = (
+    "tanh",
+    "relu",
+    "relu6",
+    "softplus",
+    "sigmoid",
+    "gelu",
+    "gelu_tf",
+    "silu",
+    "silut",
+    "linear",
+)
 
 
 def canonical_activation(name: str | None) -> str:
     """Return the one spelling of an activation name that lmp_dp uses.
 
-    ``gelu`` and ``gelu_tf`` are the same tanh approximation in DeePMD-kit; ``none`` and
-    ``linear`` are the identity; ``silut:T`` has a threshold T (3 if it is not given).
+    ``none`` is ``linear``, the identity; ``silut`` becomes ``silut:T`` with its threshold
+    (3 if it is not given).
 
     Raises
     ------
     ModelFileError
         The name is none of DeePMD-kit's activation functions.
     """
-    lowered = "linear" if name is None else name.strip().lower()
-    lowered = _SYNONYMS.get(lowered, lowered)
-    if lowered.startswith(("silut", "custom_silu")):
-        _, _, threshold = lowered.partition(":")
+    lowered = "none" if name is None else name.strip().lower()
+    if lowered in ("none", ""):
+        return "linear"
+    kind, _, threshold = lowered.partition(":")
+    if kind == "silut":
         try:
             return f"silut:{float(threshold or 3.0)!r}"
         except ValueError:

@@ -21,25 +21,31 @@ def cast(model: DeepPotential, precision: str) -> DeepPotential:
     """
     if precision not in ("float64", "float32"):
         raise InputError(f"precision '{precision}' is unknown; choose float64 or float32")
-    dtype = np.dtype(precision)
-
-    def net(source: Network) -> Network:
-        return Network(
-            tuple(
-                dataclasses.replace(
-                    layer,
-                    weight_io=layer.weight_io.astype(dtype),
-                    bias_o=layer.bias_o.astype(dtype),
-                    idt_o=None if layer.idt_o is None else layer.idt_o.astype(dtype),
-                )
-                for layer in source.layers
-            )
-        )
-
-    d = model.descriptor
-    embeddings = tuple(tuple(n and net(n) for n in row) for row in d.embeddings)
+    d, fitting = model.descriptor, model.fitting
+    embeddings = tuple(
+        tuple(None if net is None else cast_network(net, precision) for net in row)
+        for row in d.embeddings
+    )
     return dataclasses.replace(
         model,
         descriptor=dataclasses.replace(d, embeddings=embeddings),
-        fitting=dataclasses.replace(model.fitting, nets=tuple(map(net, model.fitting.nets))),
+        fitting=dataclasses.replace(
+            fitting, nets=tuple(cast_network(net, precision) for net in fitting.nets)
+        ),
+    )
+
+
+def cast_network(net: Network, precision: str) -> Network:
+    """A network with its parameters as "float64" or "float32"."""
+    dtype = np.dtype(precision)
+    return Network(
+        tuple(
+            dataclasses.replace(
+                layer,
+                weight_io=layer.weight_io.astype(dtype),
+                bias_o=layer.bias_o.astype(dtype),
+                idt_o=None if layer.idt_o is None else layer.idt_o.astype(dtype),
+            )
+            for layer in net.layers
+        )
     )

@@ -202,27 +202,21 @@ def tanh_slope(a_po, slope_po):
 
 
 @_jit
-def moment(rows_pk, g_pm, first_b, g_first, n_b, scale, missing_b, padding_km, moment_bkm):
-    """T_km += scale sum_rows R_k G_m, plus `missing` padded slots, for one neighbour element.
+def moment(rows_pk, g_pm, first_b, g_first, n_b, missing_b, padding_km, moment_bkm):
+    """N T_km += sum_rows R_k G_m, plus `missing` padded slots, for one neighbour element.
 
     `g_pm` starts at row `g_first`. Four rows are taken at a time: one load of T serves 16 FMA.
     """
     channels = g_pm.shape[1]
     for b in range(n_b):
         t0, t1, t2, t3 = moment_bkm[b, 0], moment_bkm[b, 1], moment_bkm[b, 2], moment_bkm[b, 3]
-        pad = scale * missing_b[b]
-        for m in range(channels):
-            t0[m] += pad * padding_km[0, m]
-            t1[m] += pad * padding_km[1, m]
-            t2[m] += pad * padding_km[2, m]
-            t3[m] += pad * padding_km[3, m]
         p, last = first_b[b], first_b[b + 1]
         while p + 3 < last:
             q = p - g_first
-            a0, a1, a2, a3 = _scaled(rows_pk, p, scale)
-            b0, b1, b2, b3 = _scaled(rows_pk, p + 1, scale)
-            c0, c1, c2, c3 = _scaled(rows_pk, p + 2, scale)
-            d0, d1, d2, d3 = _scaled(rows_pk, p + 3, scale)
+            a0, a1, a2, a3 = _row(rows_pk, p)
+            b0, b1, b2, b3 = _row(rows_pk, p + 1)
+            c0, c1, c2, c3 = _row(rows_pk, p + 2)
+            d0, d1, d2, d3 = _row(rows_pk, p + 3)
             for m in range(channels):
                 ga, gb, gc, gd = g_pm[q, m], g_pm[q + 1, m], g_pm[q + 2, m], g_pm[q + 3, m]
                 t0[m] += a0 * ga + b0 * gb + c0 * gc + d0 * gd
@@ -231,7 +225,7 @@ def moment(rows_pk, g_pm, first_b, g_first, n_b, scale, missing_b, padding_km, m
                 t3[m] += a3 * ga + b3 * gb + c3 * gc + d3 * gd
             p += 4
         while p < last:
-            a0, a1, a2, a3 = _scaled(rows_pk, p, scale)
+            a0, a1, a2, a3 = _row(rows_pk, p)
             for m in range(channels):
                 ga = g_pm[p - g_first, m]
                 t0[m] += a0 * ga
@@ -239,16 +233,17 @@ def moment(rows_pk, g_pm, first_b, g_first, n_b, scale, missing_b, padding_km, m
                 t2[m] += a2 * ga
                 t3[m] += a3 * ga
             p += 1
+        pad = missing_b[b]  # the largest term last: better rounding in float32
+        for m in range(channels):
+            t0[m] += pad * padding_km[0, m]
+            t1[m] += pad * padding_km[1, m]
+            t2[m] += pad * padding_km[2, m]
+            t3[m] += pad * padding_km[3, m]
 
 
 @_jit
-def _scaled(rows_pk, p, scale):
-    return (
-        scale * rows_pk[p, 0],
-        scale * rows_pk[p, 1],
-        scale * rows_pk[p, 2],
-        scale * rows_pk[p, 3],
-    )
+def _row(rows_pk, p):
+    return rows_pk[p, 0], rows_pk[p, 1], rows_pk[p, 2], rows_pk[p, 3]
 
 
 @_jit
@@ -264,13 +259,13 @@ def descriptor(moment_bkm, axis, d_bd):
 
 
 @_jit
-def descriptor_backward(moment_bkm, dd_bd, axis, scale, dd_mx, dmoment_bkm):
-    """dE/dT (times `scale` = 1/N) from dE/dD; `dd_mx` is scratch in the descriptor's precision."""
+def descriptor_backward(moment_bkm, dd_bd, axis, n_norm, dd_mx, dmoment_bkm):
+    """(1/N) dE/dT from dE/dD; `dd_mx` is scratch in the descriptor's precision."""
     n_b, _, channels = moment_bkm.shape
     for b in range(n_b):
         for m in range(channels):
             for x in range(axis):
-                dd_mx[m, x] = scale * dd_bd[b, m * axis + x]
+                dd_mx[m, x] = dd_bd[b, m * axis + x] / n_norm
         for k in range(4):
             t, dt = moment_bkm[b, k], dmoment_bkm[b, k]
             for m in range(channels):
