@@ -1,0 +1,77 @@
+"""The ``lmp-dp`` command: argument parsing only; each subcommand lives where its work is done."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import lmp_dp
+from lmp_dp.errors import LmpDpError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the command; returns the exit code (2: wrong use or unusable input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["run"]:  # every option after it belongs to LAMMPS
+        from lmp_dp.lammps import launcher
+
+        return launcher.main(arguments[1:])
+    args = _parser().parse_args(arguments)
+    try:
+        return int(args.function(args))
+    except LmpDpError as error:
+        print(f"lmp-dp {args.command}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lmp-dp", description="Deep Potential models in LAMMPS, with an engine in Python."
+    )
+    parser.add_argument("--version", action="version", version=f"lmp-dp {lmp_dp.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    convert = commands.add_parser("convert", help="frozen DeePMD-kit model (.pb) -> model file")
+    convert.add_argument("source", help="frozen TensorFlow graph (.pb or .pbtxt)")
+    convert.add_argument("destination", help="model file to write (.h5)")
+    convert.add_argument("--input", help="training input (JSON), for graphs that lack it")
+    convert.set_defaults(function=_convert)
+
+    info = commands.add_parser("info", help="what a model file holds; --verify proves it")
+    check = commands.add_parser("check", help="parity of pair dp with pair deepmd")
+    from lmp_dp.tools import check as check_tool
+    from lmp_dp.tools import info as info_tool
+
+    for command, tool in ((info, info_tool), (check, check_tool)):
+        tool.add_arguments(command)
+        command.set_defaults(function=tool.main)
+
+    commands.add_parser(
+        "run", help="run LAMMPS with pair style dp; takes every option of lmp", add_help=False
+    )
+    return parser
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from lmp_dp.model.convert import convert
+
+    console = Console(stderr=True)
+    with console.status("converting") as status:
+        model = convert(
+            args.source,
+            args.destination,
+            input_json=args.input,
+            progress=lambda stage: status.update(f"{args.source}: {stage}"),
+        )
+    for note in model.provenance.notes:
+        console.print(f"note: {note}", highlight=False)
+    frame = model.reference_frame
+    proof = f"with a reference frame of {frame.evaluated_by}" if frame else "unproven"
+    print(
+        f"{args.destination}: {' '.join(model.type_map)}, {model.precision}, "
+        f"rcut {model.descriptor.rcut:g} Å, {proof}"
+    )
+    return 0

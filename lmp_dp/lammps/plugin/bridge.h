@@ -1,0 +1,72 @@
+// The bridge between PairDP and Python: two C structs that lmp_dp/lammps/pair_style.py mirrors field by
+// field with ctypes. Change both together; the sizes are compared when they meet.
+//
+// One Shared lives in each PairDP and is "shared memory" between the two sides. Strings and arrays
+// belong to the side that sets the pointer, and stay valid until the next call. Lengths, energies and
+// so on are in the LAMMPS units of the run.
+#ifndef LMP_DP_BRIDGE_H
+#define LMP_DP_BRIDGE_H
+
+#include <cstdint>
+
+extern "C" {
+
+struct Shared {
+  int64_t handle;    // of the Python object behind this pair style; 0: none yet
+
+  // What Python answers. Texts are null where there is nothing to say.
+  const char *message;    // of the error, when a call fails
+  const char *log;        // for screen and log file
+  const char *warning;    // for LAMMPS's warning channel
+  double cutoff;          // by init
+
+  // LAMMPS facts that do not change during a run.
+  const char *lammps_version;
+  const char *unit_style;
+  double boltz, angstrom;
+  const double *masses;     // per LAMMPS type, from 1; null if the atom style has masses per atom
+  int32_t *model_types;     // per LAMMPS type, from 1: set by Python in coeff, -1 for NULL
+  int32_t n_types;
+  int32_t local_rank;       // of this process among those on its node, ...
+  int32_t local_size;       // ... their number, ...
+  int32_t node_cores;       // ... and that of the distinct cores they may run on
+
+  // One step: atoms (local ones first, then ghosts), and the neighbours of `n_centres` local atoms,
+  // those of centre c being neighbours[offsets[c] .. offsets[c+1]-1].
+  int64_t step;
+  int64_t n_neighbours;
+  const double *x;    // (n_all, 3)
+  double *f;          // (n_all, 3), added to
+  const int32_t *types;
+  const int32_t *centres;
+  const int64_t *offsets;
+  const int32_t *neighbours;
+  double *energies;     // per atom, added to; null unless wanted, as are the next two
+  double *virials6;     // (n_all, 6): xx yy zz xy xz yz
+  double *virials9;     // (n_all, 9): xx yy zz xy xz yz yx zx zy
+  double energy;        // set by Python
+  double virial[6];     // set by Python if want_virial: xx yy zz xy xz yz
+  double scale;         // of energy, forces and virials (fix adapt)
+  double box_low[3];
+  double box[6];        // xx yy zz yz xz xy: LAMMPS's h
+  int32_t periodic[3];
+  int32_t n_local, n_all, n_centres;
+  int32_t rebuilt;      // 1 if centres, offsets and neighbours changed since the last call
+  int32_t want_virial;
+};
+
+// The calls into Python return one of these.
+enum { CALL_OK = 0, CALL_FAILED = 1, CALL_INTERRUPTED = 2 };
+
+struct Bridge {
+  int64_t bridge_size, shared_size;    // set by C++, checked by Python
+  int (*settings)(Shared *, int narg, char **arg);    // pair_style dp <arg>
+  int (*coeff)(Shared *, int narg, char **arg);       // pair_coeff * * <arg>
+  int (*init)(Shared *);                              // before each run
+  int (*compute)(Shared *);
+  int (*finish)(Shared *);                            // after each run
+  int (*close)(Shared *);
+};
+}
+
+#endif

@@ -1,0 +1,153 @@
+// Python without linking to it: its functions are looked up in the process (lmp-dp run, a Python script)
+// or in a libpython that is opened here (the plain lmp program). Only functions of the stable ABI are
+// used, declared by hand, so one build serves every Python 3.
+
+#include "embedded_python.h"
+
+#include <cstdlib>
+#include <dlfcn.h>
+#include <type_traits>
+#include <unistd.h>
+
+namespace {
+
+struct PyObject;
+
+struct PythonApi {
+  int (*Py_IsInitialized)();
+  void (*Py_InitializeEx)(int signal_handlers);
+  wchar_t *(*Py_DecodeLocale)(const char *, size_t *);
+  void *(*PyEval_SaveThread)();
+  int (*PyGILState_Ensure)();
+  void (*PyGILState_Release)(int);
+  PyObject *(*PyImport_ImportModule)(const char *);
+  PyObject *(*PyObject_CallMethod)(PyObject *, const char *, const char *, ...);
+  PyObject *(*PyObject_Str)(PyObject *);
+  const char *(*PyUnicode_AsUTF8AndSize)(PyObject *, ssize_t *);
+  void (*PyErr_Fetch)(PyObject **, PyObject **, PyObject **);
+  void (*PyErr_NormalizeException)(PyObject **, PyObject **, PyObject **);
+  void (*PyErr_SetInterrupt)();
+  void (*Py_DecRef)(PyObject *);
+  void (*Py_SetProgramName)(const wchar_t *);    // optional: deprecated since Python 3.11
+};
+
+PythonApi api;
+Bridge functions;
+bool connected = false;
+
+// Fill `api` from an opened library, or from the process (RTLD_DEFAULT).
+bool look_up(void *library)
+{
+  bool complete = true;
+  auto get = [&](auto &function, const char *name, bool needed = true) {
+    function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(library, name));
+    if (needed && !function) complete = false;
+  };
+#define GET(name) get(api.name, #name)
+  GET(Py_IsInitialized);
+  GET(Py_InitializeEx);
+  GET(Py_DecodeLocale);
+  GET(PyEval_SaveThread);
+  GET(PyGILState_Ensure);
+  GET(PyGILState_Release);
+  GET(PyImport_ImportModule);
+  GET(PyObject_CallMethod);
+  GET(PyObject_Str);
+  GET(PyUnicode_AsUTF8AndSize);
+  GET(PyErr_Fetch);
+  GET(PyErr_NormalizeException);
+  GET(PyErr_SetInterrupt);
+  GET(Py_DecRef);
+#undef GET
+  get(api.Py_SetProgramName, "Py_SetProgramName", false);
+  return complete;
+}
+
+std::string from_environment(const char *name, const char *otherwise)
+{
+  const char *value = getenv(name);
+  return value && *value ? value : otherwise;
+}
+
+bool open_libpython(std::string &message)
+{
+  const std::string path = from_environment("LMP_DP_LIBPYTHON", BUILD_LIBPYTHON);
+  const std::string advice = ": start LAMMPS with `lmp-dp run` in place of `lmp`, which needs none, or "
+                             "name one in the environment variable LMP_DP_LIBPYTHON";
+  if (path.empty()) {
+    message = "this Python has no shared libpython that could run inside LAMMPS" + advice;
+    return false;
+  }
+  // RTLD_GLOBAL: the extension modules of NumPy and others expect to find Python in the process.
+  void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (!library || !look_up(library)) {
+    message = "libpython cannot be used (" +
+        (library ? path + " lacks functions of Python 3.10" : std::string(dlerror())) + ")" + advice;
+    return false;
+  }
+  return true;
+}
+
+void start_python()
+{
+  // The name of the executable tells Python which virtual environment it is in.
+  const std::string program = from_environment("LMP_DP_PYTHON", BUILD_PYTHON);
+  // If that was a temporary one of the build, Python asks PATH: an activated environment.
+  if (api.Py_SetProgramName && access(program.c_str(), X_OK) == 0)
+    api.Py_SetProgramName(api.Py_DecodeLocale(program.c_str(), nullptr));    // kept by Python
+  api.Py_InitializeEx(0);       // 0: Ctrl-C stays LAMMPS's
+  api.PyEval_SaveThread();      // let go of the GIL, as if Python had called LAMMPS
+}
+
+std::string pending_exception()
+{
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  api.PyErr_Fetch(&type, &value, &traceback);
+  api.PyErr_NormalizeException(&type, &value, &traceback);
+  PyObject *text = value ? api.PyObject_Str(value) : nullptr;
+  const char *characters = text ? api.PyUnicode_AsUTF8AndSize(text, nullptr) : nullptr;
+  const std::string result = characters ? characters : "unknown error";
+  for (PyObject *object : {text, type, value, traceback})
+    if (object) api.Py_DecRef(object);
+  return result;
+}
+
+bool connect(std::string &message)
+{
+  functions = Bridge();
+  functions.bridge_size = sizeof(Bridge);
+  functions.shared_size = sizeof(Shared);
+  const int gil = api.PyGILState_Ensure();
+  PyObject *module = api.PyImport_ImportModule("lmp_dp.lammps.pair_style");
+  PyObject *result = module ? api.PyObject_CallMethod(module, "connect", "K",
+                                                      (unsigned long long) (uintptr_t) &functions)
+                            : nullptr;
+  if (!result)
+    message = (module ? "" : "Python cannot import lmp_dp.lammps.pair_style: ") + pending_exception();
+  for (PyObject *object : {module, result})
+    if (object) api.Py_DecRef(object);
+  api.PyGILState_Release(gil);
+  return result != nullptr;
+}
+
+}    // namespace
+
+namespace embedded_python {
+
+const Bridge *bridge(std::string &message)
+{
+  if (!connected) {
+    if (!look_up(RTLD_DEFAULT) && !open_libpython(message)) return nullptr;
+    if (!api.Py_IsInitialized()) start_python();
+    connected = connect(message);
+  }
+  if (connected && !functions.settings) message = "Python has ended";
+  return connected && functions.settings ? &functions : nullptr;
+}
+
+void interrupt()
+{
+  api.PyErr_SetInterrupt();
+}
+
+}    // namespace embedded_python

@@ -1,0 +1,16 @@
+#ifndef LMP_DP_EMBEDDED_PYTHON_H
+#define LMP_DP_EMBEDDED_PYTHON_H
+
+#include "bridge.h"
+#include <string>
+
+namespace embedded_python {
+// The functions of lmp_dp.lammps.pair_style. At the first call this finds the Python of the process, or
+// opens one. Null, and a message, if that fails.
+const Bridge *bridge(std::string &message);
+
+// Have Python raise KeyboardInterrupt as soon as LAMMPS has returned to it.
+void interrupt();
+}
+
+#endif

