@@ -1,0 +1,113 @@
+"""Fixtures shared by all tests: models, data, and the recorded values of DeePMD-kit."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).parent
+INPUTS = TESTS.parent / "lammps_inputs"
+MODELS = TESTS / "models"
+#: Trained models that the package ships, recorded under the same names.
+TRAINED = ("cu", "water", "hea")
+RANDOM = tuple(sorted(path.stem for path in MODELS.glob("*.pb")))
+RECORDED = (*RANDOM, *TRAINED)
+
+needs_deepmd = pytest.mark.skipif(
+    importlib.util.find_spec("deepmd") is None, reason="deepmd-kit is not installed"
+)
+needs_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
+
+
+@dataclass
+class Frame:
+    """A configuration with what DeepPot.eval gave for it."""
+
+    name: str
+    positions: np.ndarray
+    cell: np.ndarray | None
+    types: np.ndarray
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray
+    atom_energies: np.ndarray
+    atom_virials: np.ndarray
+
+
+def source_graph(name: str) -> Path:
+    """The frozen graph behind a recorded model."""
+    return INPUTS / "models" / f"{name}.pb" if name in TRAINED else MODELS / f"{name}.pb"
+
+
+def recorded_frames(name: str) -> list[Frame]:
+    """All frames recorded for a model."""
+
+    def read(group: h5py.Group) -> Frame:
+        values = {key: np.asarray(group[key][()]) for key in group}
+        return Frame(
+            name=group.name,
+            positions=values["positions"],
+            cell=values.get("cell"),
+            types=values["types"],
+            energy=float(values["energy"]),
+            forces=values["forces"],
+            virial=values["virial"],
+            atom_energies=values["atom_energies"],
+            atom_virials=values["atom_virials"],
+        )
+
+    with h5py.File(MODELS / "recorded.h5") as file:
+        return [read(group) for group in file[name].values()]
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory):
+    """Function: name of a recorded model -> its model file, converted once per session."""
+    from lmp_dp.model.convert import convert
+
+    folder = tmp_path_factory.mktemp("converted")
+
+    def get(name: str) -> Path:
+        path = folder / f"{name}.h5"
+        if not path.exists():
+            convert(source_graph(name), path)
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def cu_model() -> Path:
+    return INPUTS / "models" / "cu.h5"
+
+
+@pytest.fixture(scope="session")
+def water_model() -> Path:
+    return INPUTS / "models" / "water.h5"
+
+
+@pytest.fixture(scope="session")
+def hea_model() -> Path:
+    return INPUTS / "models" / "hea.h5"
+
+
+@pytest.fixture(scope="session")
+def water_data() -> Path:
+    return INPUTS / "water192.data"
+
+
+@pytest.fixture(autouse=True)
+def _inside_a_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """LAMMPS writes log.lammps where it runs: never into the source tree."""
+    monkeypatch.chdir(tmp_path)
+    yield

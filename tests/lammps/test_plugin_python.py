@@ -1,0 +1,131 @@
+"""The Python side of the plugin without LAMMPS: arguments, mapping, units, views, libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lmp_dp.errors import InputError, LmpDpError
+from lmp_dp.lammps import libraries, pair_style, type_table
+from lmp_dp.lammps.units import units_of
+
+
+def test_arguments_of_pair_style() -> None:
+    assert pair_style.read_arguments(["m.h5"]) == ("m.h5", {})
+    words = ["m.h5", "precision", "float32", "threads", "3", "backend", "cpu"]
+    expected = {"precision": "float32", "threads": 3, "backend": "cpu"}
+    assert pair_style.read_arguments(words) == ("m.h5", expected)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["m.h5", "backend"], ["m.h5", "x", "y"], ["m.h5", "threads", "-1"]]
+)
+def test_bad_arguments_of_pair_style(words: list[str]) -> None:
+    with pytest.raises(InputError):
+        pair_style.read_arguments(words)
+
+
+@pytest.mark.parametrize(
+    ("own", "local_size", "node_cores", "expected"),
+    [
+        (8, 1, 8, 8),  # alone
+        (8, 2, 8, 4),  # two ranks share eight cores
+        (4, 2, 8, 4),  # two ranks, each bound to four
+        (1, 8, 8, 1),  # each bound to one
+        (2, 4, 2, 1),  # more ranks than cores
+    ],
+)
+def test_threads_per_rank(
+    monkeypatch: pytest.MonkeyPatch, own: int, local_size: int, node_cores: int, expected: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(own)))
+    assert pair_style.threads_per_rank(local_size, node_cores) == expected
+    monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
+    assert pair_style.threads_per_rank(local_size, node_cores) == 3
+
+
+def test_model_types() -> None:
+    water = ("O", "H")
+    assert type_table.model_types(["H", "O", "NULL", "H"], water, 4).tolist() == [1, 0, -1, 1]
+    assert type_table.model_types([], water, 2).tolist() == [0, 1]
+    assert type_table.model_types([], water, 1).tolist() == [0]
+    with pytest.raises(InputError, match=r"as in pair_coeff \* \* O H O"):
+        type_table.model_types([], water, 3)
+    with pytest.raises(InputError, match=r"element C \(LAMMPS type 2\).*type map is: O H"):
+        type_table.model_types(["O", "C"], water, 2)
+
+
+def test_swapped_elements_are_pointed_out() -> None:
+    types = np.array([0, 1], np.int32)
+    assert type_table.doubtful_masses(types, ("O", "H"), [15.999, 1.008]) is None
+    warning = type_table.doubtful_masses(types, ("O", "H"), [1.008, 15.999])
+    assert warning is not None
+    assert "type 1 is O (15.999 g/mol)" in warning
+    assert type_table.doubtful_masses(types, ("foo", "H"), [1.0, 1.0]) is None
+    assert type_table.doubtful_masses(-types, ("D", "H"), [2.014, 2.0]) is None
+
+
+def test_units() -> None:
+    metal = units_of("metal", 8.617343e-5, 1.0)
+    assert (metal.energy, metal.length, metal.force, metal.mass) == (1.0, 1.0, 1.0, 1.0)
+    real = units_of("real", 0.0019872067, 1.0)
+    assert real.energy == pytest.approx(23.0605, rel=1e-5)
+    si = units_of("si", 1.3806504e-23, 1.0e-10)
+    assert si.force == pytest.approx(1.602e-9, rel=1e-3)
+    with pytest.raises(ValueError, match="units lj"):
+        units_of("lj", 1.0, 1.0)
+
+
+def test_a_view_follows_memory_without_copies() -> None:
+    values = np.arange(12.0)
+    view = pair_style.View(np.float64, 3)
+    array = view.at(values.ctypes.data, 4)
+    assert view.at(values.ctypes.data, 4) is array
+    array[1, 2] = -1.0
+    assert values[5] == -1.0
+    assert view.at(values.ctypes.data, 2).shape == (2, 3)
+    assert view.at(None, 0).shape == (0, 3)
+
+
+def test_per_atom_virials_in_lammps_order() -> None:
+    force, r = np.array([1.0, 2.0, 3.0]), np.array([10.0, 200.0, 3000.0])
+    virial = np.outer(force, r)[None]  # [force, r]
+    xx, yy, zz, xy, xz, yz, yx, zx, zy = pair_style._all9(virial)[0]
+    assert (xx, yy, zz) == (10.0, 400.0, 9000.0)
+    assert (xy, xz, yz) == (r[0] * force[1], r[0] * force[2], r[1] * force[2])
+    assert (yx, zx, zy) == (r[1] * force[0], r[2] * force[0], r[2] * force[1])
+    expected = [xx, yy, zz, (xy + yx) / 2, (xz + zx) / 2, (yz + zy) / 2]
+    assert pair_style._symmetric6(virial)[0].tolist() == expected
+
+
+def test_a_plugin_of_another_version_is_refused() -> None:
+    import ctypes
+
+    bridge = pair_style.Bridge()
+    with pytest.raises(LmpDpError, match="install lmp-dp again"):
+        pair_style.connect(ctypes.addressof(bridge))
+
+
+def test_libraries_are_found() -> None:
+    assert libraries.PLUGIN.is_file()
+    for path in (libraries.libmpi(), libraries.liblammps()):
+        assert path is not None
+        assert path.is_file()
+
+
+def test_the_hook_of_lammps_is_light() -> None:
+    source = """
+import sys
+from lmp_dp.lammps.libraries import plugin_directory
+directory = plugin_directory()
+heavy = {"numpy", "numba", "h5py", "lammps", "rich"} & set(sys.modules)
+assert not heavy, heavy
+print(directory)
+"""
+    result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == str(libraries.PLUGIN_DIRECTORY)
