@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,9 +104,6 @@ def water_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _inside_a_temporary_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def _inside_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """LAMMPS writes log.lammps where it runs: never into the source tree."""
     monkeypatch.chdir(tmp_path)
-    yield

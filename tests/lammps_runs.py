@@ -34,14 +34,18 @@ def run_lammps(
     *,
     ranks: int = 1,
     program: tuple[str, ...] = ("lmp-dp", "run"),
+    options: tuple[str, ...] = (),
     check: bool = True,
     timeout: float = 300.0,
     **env: str,
 ) -> Completed:
-    """Run `script` in `folder` with ``lmp-dp run`` (or `program`) on `ranks` MPI ranks."""
+    """Run `script` in `folder` with ``lmp-dp run`` (or `program`) on `ranks` MPI ranks.
+
+    `options` are LAMMPS's own, such as ``-var``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.lammps").write_text(script)
-    command = [str(BIN / program[0]), *program[1:], "-in", "in.lammps", "-nocite"]
+    command = [str(BIN / program[0]), *program[1:], "-in", "in.lammps", "-nocite", *options]
     if ranks > 1:
         command = [str(BIN / "mpirun"), "-np", str(ranks), *command]
     done = subprocess.run(

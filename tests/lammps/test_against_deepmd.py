@@ -75,42 +75,52 @@ SITUATIONS = {
         EXACT,
     ),
     "alloy": (
-        lambda s: ALLOY
-        + f"pair_style {s} HEA\npair_coeff * * Ta Nb W Mo V Al\n"
-        + "displace_atoms all random 0.1 0.1 0.1 41\n"
-        + RUN_0,
+        lambda s: (
+            ALLOY
+            + f"pair_style {s} HEA\npair_coeff * * Ta Nb W Mo V Al\n"
+            + "displace_atoms all random 0.1 0.1 0.1 41\n"
+            + RUN_0
+        ),
         EXACT,
     ),
     "two_types_one_element": (
-        lambda s: copper(s, "set atom 1*7 type 2\n" + RUN_0, n=2)
-        .replace("create_box 1", "create_box 2")
-        .replace("mass 1", "mass *")
-        .replace("* * Cu", "* * Cu Cu"),
+        lambda s: (
+            copper(s, "set atom 1*7 type 2\n" + RUN_0, n=2)
+            .replace("create_box 1", "create_box 2")
+            .replace("mass 1", "mass *")
+            .replace("* * Cu", "* * Cu Cu")
+        ),
         EXACT,
     ),
     "hybrid_overlay": (
-        lambda s: water(s, "").replace(f"pair_style {s} WATER\npair_coeff * * O H", "")
-        + f"pair_style hybrid/overlay {s} WATER lj/cut 5.0\n"
-        + f"pair_coeff * * {s} O H\npair_coeff * * lj/cut 0.002 2.0\n"
-        + RUN_0,
+        lambda s: (
+            water(s, "").replace(f"pair_style {s} WATER\npair_coeff * * O H", "")
+            + f"pair_style hybrid/overlay {s} WATER lj/cut 5.0\n"
+            + f"pair_coeff * * {s} O H\npair_coeff * * lj/cut 0.002 2.0\n"
+            + RUN_0
+        ),
         EXACT,
     ),
     "nve": (
-        lambda s: water(s, "fix 1 all nve\ntimestep 0.0005\nneighbor 1.0 bin\nthermo 10\n")
-        + OUTPUT.format(every=200)
-        + "run 200\n",
+        lambda s: (
+            water(s, "fix 1 all nve\ntimestep 0.0005\nneighbor 1.0 bin\nthermo 10\n")
+            + OUTPUT.format(every=200)
+            + "run 200\n"
+        ),
         DYNAMIC,
     ),
     "npt": (
-        lambda s: copper(
-            s,
-            "velocity all create 600 5531\ntimestep 0.001\nthermo 5\n"
-            "fix 1 all npt temp 600 600 0.1 tri 0.0 0.0 0.5\n",
-            shape="prism",
-            tilt="0 0 0",
-        )
-        + OUTPUT.format(every=40)
-        + "run 40\n",
+        lambda s: (
+            copper(
+                s,
+                "velocity all create 600 5531\ntimestep 0.001\nthermo 5\n"
+                "fix 1 all npt temp 600 600 0.1 tri 0.0 0.0 0.5\n",
+                shape="prism",
+                tilt="0 0 0",
+            )
+            + OUTPUT.format(every=40)
+            + "run 40\n"
+        ),
         DYNAMIC,
     ),
     "minimize": (
@@ -118,9 +128,11 @@ SITUATIONS = {
         DYNAMIC,
     ),
     "second_run": (
-        lambda s: water(s, "fix 1 all nve\ntimestep 0.0005\nthermo 5\n")
-        + OUTPUT.format(every=10)
-        + "run 10\ndisplace_atoms group_o move 0.02 0.0 -0.01\nrun 10\nrun 5 pre no\n",
+        lambda s: (
+            water(s, "fix 1 all nve\ntimestep 0.0005\nthermo 5\n")
+            + OUTPUT.format(every=10)
+            + "run 10\ndisplace_atoms group_o move 0.02 0.0 -0.01\nrun 10\nrun 5 pre no\n"
+        ),
         DYNAMIC,
     ),
 }
