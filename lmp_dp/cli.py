@@ -39,11 +39,15 @@ def _parser() -> argparse.ArgumentParser:
     convert.set_defaults(function=_convert)
 
     info = commands.add_parser("info", help="what a model file holds; --verify proves it")
+    compress = commands.add_parser(
+        "compress", help="tabulate the embedding nets: several times faster"
+    )
     check = commands.add_parser("check", help="parity of pair dp with pair deepmd")
     from lmp_dp.tools import check as check_tool
+    from lmp_dp.tools import compress as compress_tool
     from lmp_dp.tools import info as info_tool
 
-    for command, tool in ((info, info_tool), (check, check_tool)):
+    for command, tool in ((info, info_tool), (compress, compress_tool), (check, check_tool)):
         tool.add_arguments(command)
         command.set_defaults(function=tool.main)
 

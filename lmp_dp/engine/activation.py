@@ -31,6 +31,35 @@ def value_and_slope(name: str, z: Array) -> tuple[Array, Array]:
     return _PLAIN[kind](z)
 
 
+def curvature(name: str, z: Array) -> Array:
+    """act''(z), for tables; zero where it does not exist (relu, relu6)."""
+    kind, _, threshold = name.partition(":")
+    xp = namespace_of(z)
+    if kind in ("relu", "relu6", "linear"):
+        return xp.zeros_like(z)
+    if kind in _GELU_CUBIC:
+        cubic = _GELU_CUBIC[kind]
+        tanh = xp.tanh(_GELU_SCALE * (z + cubic * z * z * z))
+        inner, inner_slope = _GELU_SCALE * (1 + 3 * cubic * z * z), 6 * _GELU_SCALE * cubic * z
+        slope = 1 - tanh * tanh
+        return slope * inner + 0.5 * z * slope * (inner_slope - 2 * tanh * inner * inner)
+    if kind == "silut":
+        factor, _ = silut_constants(float(threshold))
+        tanh = xp.tanh(factor * (z - float(threshold)))
+        beyond = -2 * factor * factor * tanh * (1 - tanh * tanh)
+        return xp.where(z < float(threshold), curvature("silu", z), beyond)
+    if kind == "tanh":
+        value, slope = _tanh(z)
+        return -2 * value * slope
+    value, slope = _sigmoid(z)
+    if kind == "sigmoid":
+        return slope * (1 - 2 * value)
+    if kind == "softplus":
+        return slope
+    assert kind == "silu", kind
+    return slope * (2 + z * (1 - 2 * value))
+
+
 def silut_constants(threshold: float) -> tuple[float, float]:
     """Slope and value of silu at the threshold: beyond it silut is tanh(slope (z - T)) + value."""
     sigmoid = 1.0 / (1.0 + math.exp(-threshold))

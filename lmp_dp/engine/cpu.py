@@ -1,9 +1,13 @@
 """The cpu backend: numba kernels and BLAS on chunks that stay in cache, chunks in parallel.
 
-A chunk is some tens of centres of one element. A worker takes it through all stages on buffers
-of its own; the caller then adds the chunks' forces in the order of the chunks, so that the
-result does not depend on the number of threads. Padded slots are never stored: their constant
-contribution to the moment T is computed once per pair of elements.
+A chunk is a hundred or so centres of one element. A worker takes it through all stages on
+buffers of its own; the caller then adds the chunks' forces in the order of the chunks, so that
+the result does not depend on the number of threads.
+
+    rows -> B (tables, or embedding nets) -> C = B K -> features -> fitting net, and back
+
+(`lmp_dp.engine.reduction` has the algebra.) Padded slots are never stored: what they add to B
+is a constant per pair of elements.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 import numpy as np
@@ -19,13 +24,17 @@ from threadpoolctl import ThreadpoolController
 from lmp_dp.engine import environment, network
 from lmp_dp.engine.activation import value_and_slope
 from lmp_dp.engine.kernels import cpu as kernels
+from lmp_dp.engine.kernels.simd import WIDTH
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
+from lmp_dp.engine.reduction import Reduction, feature_count, reduce
 from lmp_dp.model.deep_potential import DeepPotential
 from lmp_dp.model.network import Layer, Network
 from lmp_dp.model.precision import cast_network
+from lmp_dp.model.table import Table
 
-#: Centres per chunk: enough rows for the GEMMs, few enough for G and D to stay in the cache.
-CHUNK_CENTRES = 64
+#: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache, GEMMs are long
+#: enough. Embedding nets: G and dG/ds of all rows should fit too.
+CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 128, 48
 _JOINS = {"replace": 0, "add": 1, "double": 2}
 
 
@@ -34,14 +43,15 @@ class CpuEngine:
 
     def __init__(self, model: DeepPotential, threads: int) -> None:
         self._n_types = len(model.type_map)
+        self._chunk = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
         self._threads = threads
         self._blas = ThreadpoolController().select(user_api="blas")
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        constants = _Constants(model)
+        constants = [_Constants(model, t) for t in range(self._n_types)]
         # one chunk per thread under way, one waiting, one being added to the forces
         self._workers: SimpleQueue[_Worker] = SimpleQueue()
         for _ in range(threads + 2):
-            self._workers.put(_Worker(constants))
+            self._workers.put(_Worker(model, constants))
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""
@@ -53,7 +63,8 @@ class CpuEngine:
         longest = int(np.diff(nb.offsets_n).max(initial=0))
         with self._blas.limit(limits=1):  # the chunks are the parallelism
             for worker in self._evaluated(nb, longest, energies_a):
-                worker.add_to(nb, forces_ac, virial_cc, atom_virials_acc)
+                worker.add_to(nb, forces_ac, atom_virials_acc)
+                virial_cc += worker.virial_cc
                 self._workers.put(worker)
         return Result(
             energy=float(energies_a.sum()),
@@ -88,7 +99,7 @@ class CpuEngine:
     def _chunks(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
         """(element, rows of the neighbour list), split evenly; independent of the threads."""
         centre_types_n = nb.types_a[nb.centres_n]
-        size = min(CHUNK_CENTRES, max(8, len(nb.centres_n) // 8))
+        size = min(self._chunk, max(8, len(nb.centres_n) // 8))
         for t in range(self._n_types):
             members_n = np.flatnonzero(centre_types_n == t)
             if len(members_n):
@@ -96,58 +107,180 @@ class CpuEngine:
                     yield t, members_b
 
 
+# --------------------------------------------------------------------------- constants
+@dataclass
+class _TableBlock:
+    """A table of one neighbour element, laid out for the kernels (see `table_moment`)."""
+
+    neighbour: int
+    start: int  # first column of B
+    lookup: tuple[float, float, float, np.ndarray, np.ndarray]  # arguments of `locate`
+    coefficients_pkr: np.ndarray
+    slope_p: np.ndarray
+    padding_kr: np.ndarray
+
+
+@dataclass
+class _NetworkBlock:
+    """An embedding net of one neighbour element."""
+
+    neighbour: int
+    net: Network
+    padding_km: np.ndarray
+
+
 class _Constants:
-    """What all chunks share: parameters laid out for the kernels."""
+    """What all chunks with centres of one element share."""
 
-    def __init__(self, model: DeepPotential) -> None:
-        d = model.descriptor
-        self.model = model
-        self.descriptor = d
-        self.sel_t = d.sel_t.astype(np.int64)
-        self.geometry = (d.rcut, d.rcut_smth, environment.switch_width(d.rcut, d.rcut_smth))
-        self.n_norm = d.dtype.type(d.n_norm)
-        self.padding_km = [
-            [_padding_moment(d.davg_tk[i], d.dstd_tk[i], net, d.dtype) for net in row]
-            for i, row in enumerate(d.embeddings)
-        ]
-        fitting = model.fitting
-        vacuum_t = [
-            network.forward(net, np.zeros((1, net.n_in), net.dtype))[0][0, 0] if wanted else 0.0
-            for net, wanted in zip(fitting.nets, fitting.subtract_vacuum_t, strict=True)
-        ]
-        self.vacuum_t = [fitting.dtype.type(value) for value in vacuum_t]
+    def __init__(self, model: DeepPotential, t: int) -> None:
+        d, fitting = model.descriptor, model.fitting
+        self.davg_k, self.dstd_k = d.davg_tk[t], d.dstd_tk[t]
+        self.excluded_t = np.ascontiguousarray(d.excluded_tt[t] | (d.sel_t == 0))
+        self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
+        net = fitting.nets[t]
+        weight_do = net.layers[0].weight_io
+        neighbours = [j for j in range(len(d.sel_t)) if not self.excluded_t[j]]
+        row_k = (0.0 - self.davg_k) / self.dstd_k
+        self.blocks: list[_TableBlock | _NetworkBlock]
+        self.k_qr: np.ndarray | None = None
+        self.tabulated = bool(d.tables and neighbours)
+        if self.tabulated:
+            assert d.padding_tjm is not None
+            tables = [d.tables[t][j] for j in neighbours]
+            basis_qm = np.concatenate([table.basis_rm for table in tables if table is not None])
+            reduction = reduce(d, basis_qm, weight_do)
+            self.blocks, self.k_qr = _table_blocks(
+                neighbours, tables, reduction, d.padding_tjm[t], row_k, d.dtype
+            )
+            self.n_columns = sum(block.padding_kr.shape[1] for block in self.blocks)
+        else:
+            reduction = _unreduced(d.n_channels, d.axis_neuron, weight_do)
+            self.blocks = [
+                _NetworkBlock(j, net_j, _padding_moment(net_j, row_k, d.dtype))
+                for j in neighbours
+                if (net_j := d.embeddings[t][j]) is not None
+            ]
+            self.n_columns = d.n_channels
+        self.rank, self.n_axis = reduction.rank, reduction.n_axis
+        self.n_features = feature_count(self.rank, self.n_axis)
+        weight_fo = reduction.weight_fo.astype(fitting.dtype)
+        self.fitting = _Fitting(net, weight_fo)
+        self.bias = float(fitting.bias_atom_e_t[t])
+        self.vacuum = fitting.dtype.type(0.0)
+        if fitting.subtract_vacuum_t[t]:
+            self.vacuum = network.forward(net, np.zeros((1, net.n_in), net.dtype))[0][0, 0]
 
 
-def _padding_moment(
-    davg_k: np.ndarray, dstd_k: np.ndarray, net: Network | None, dtype: np.dtype
-) -> np.ndarray | None:
-    """R_k G_m of one padded slot: R = -davg/dstd.
+def _table_blocks(
+    neighbours: list[int],
+    tables: list[Table | None],
+    reduction: Reduction,
+    padding_jm: np.ndarray,
+    row_k: np.ndarray,
+    dtype: np.dtype,
+) -> tuple[list[_TableBlock | _NetworkBlock], np.ndarray | None]:
+    """Blocks and K in `dtype`; with one neighbour element K goes into the coefficients.
+
+    The number of functions per block is padded with zeros to whole vectors.
+    """
+    lanes = WIDTH // dtype.itemsize
+    blocks: list[_TableBlock | _NetworkBlock] = []
+    k_rows, start, first = [], 0, 0
+    for j, table in zip(neighbours, tables, strict=True):
+        assert table is not None
+        k_rr = reduction.k_qr[first : first + table.rank]
+        first += table.rank
+        coefficients_pkr = np.concatenate([table.coefficients_pkr, table.lines()])
+        padding_r = padding_jm[j] @ table.basis_rm.T
+        if len(neighbours) == 1:
+            coefficients_pkr, padding_r = coefficients_pkr @ k_rr, padding_r @ k_rr
+        width = -(-coefficients_pkr.shape[2] // lanes) * lanes
+        extra = (0, width - coefficients_pkr.shape[2])
+        k_rows.append(np.pad(k_rr, ((0, width - len(k_rr)), (0, 0))))
+        first_q = np.concatenate([[0], np.cumsum(table.pieces_q)])
+        slope_p = np.repeat(table.pieces_q, table.pieces_q) / table.cell_width
+        slope_p = np.concatenate([slope_p, [1.0 / table.cell_width] * 2])
+        blocks.append(
+            _TableBlock(
+                neighbour=j,
+                start=start,
+                lookup=(
+                    table.lower,
+                    table.inner,
+                    table.cell_width,
+                    table.pieces_q.astype(np.int64),
+                    first_q.astype(np.int64),
+                ),
+                coefficients_pkr=np.pad(coefficients_pkr, ((0, 0), (0, 0), extra)).astype(dtype),
+                slope_p=slope_p.astype(dtype),
+                padding_kr=np.pad(row_k[:, None] * padding_r, ((0, 0), extra)).astype(dtype),
+            )
+        )
+        start += width
+    if len(neighbours) == 1:
+        return blocks, None
+    return blocks, np.concatenate(k_rows).astype(dtype)
+
+
+def _unreduced(n_channels: int, axis: int, weight_do: np.ndarray) -> Reduction:
+    """K = P = 1: the features are D without its symmetric duplicates; 1/N is done on B."""
+    weight_mxo = weight_do.astype(np.float64).reshape(n_channels, axis, -1)
+    blocks = []
+    for b in range(axis):
+        block_mo = weight_mxo[b:, b].copy()
+        block_mo[1 : axis - b] += weight_mxo[b, b + 1 : axis]
+        blocks.append(block_mo)
+    return Reduction(np.eye(n_channels), axis, np.concatenate(blocks))
+
+
+def _padding_moment(net: Network, row_k: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """R_k G_m of one padded slot, R = -davg/dstd.
 
     Evaluated in float64 also for float32 nets: the same constant enters every atom many times,
     so that its rounding would not average out.
     """
-    if net is None:
-        return None
-    row_k = ((0.0 - davg_k) / dstd_k).astype(dtype).astype(np.float64)
+    row_k = row_k.astype(dtype).astype(np.float64)
     moment_km = row_k[:, None] * network.forward(cast_network(net, "float64"), row_k[None, :1])[0]
     return moment_km.astype(dtype)
 
 
+class _Fitting:
+    """A fitting net with its first layer folded onto the features."""
+
+    def __init__(self, net: Network, weight_fo: np.ndarray) -> None:
+        self.layers = net.layers[:-1]
+        self.last = net.layers[-1]
+        self.dtype = net.dtype
+        self.weights = [weight_fo, *(layer.weight_io for layer in self.layers[1:])]
+        if not self.layers:  # a linear net: the last layer takes the features
+            self.last_o = weight_fo[:, 0]
+        else:
+            self.last_o = np.ascontiguousarray(self.last.weight_io[:, 0])
+
+
+# --------------------------------------------------------------------------- one chunk
 class _Worker:
     """Takes one chunk at a time through all stages, on buffers that grow and are reused."""
 
-    def __init__(self, constants: _Constants) -> None:
+    def __init__(self, model: DeepPotential, constants: list[_Constants]) -> None:
+        d = model.descriptor
         self._constants = constants
+        self._dtype = d.dtype
+        self._n_norm = d.dtype.type(d.n_norm)
+        self._sel_t = d.sel_t.astype(np.int64)
+        self._rcut = d.rcut
+        self._switch = (d.rcut, d.rcut_smth, environment.switch_width(d.rcut, d.rcut_smth))
         self._buffers: dict[str, np.ndarray] = {}
+        self.virial_cc = np.zeros((3, 3))
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-        """An uninitialised array of `shape` in the buffer called `name`."""
+        """An uninitialised array of `shape` in the buffer called `name`, with a vector of slack."""
         size = 1
         for length in shape:
             size *= length
         buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < size:
-            buffer = self._buffers[name] = np.empty(size, dtype)
+        if buffer is None or buffer.size < size + WIDTH or buffer.dtype != dtype:
+            buffer = self._buffers[name] = np.empty(size + WIDTH, dtype)
         return buffer[:size].reshape(shape)
 
     def evaluate(
@@ -158,103 +291,123 @@ class _Worker:
         longest: int,
         energies_a: np.ndarray,
     ) -> None:
-        """Energies of the centres (written to `energies_a`) and pair gradients (kept)."""
-        c = self._constants
-        d = c.descriptor
-        n_b, n_types = len(members_b), len(c.sel_t)
+        """Energies of the centres (written to `energies_a`), pair gradients and virial (kept)."""
+        c = self._constants[t]
+        n_b = len(members_b)
         self._members_b = members_b
-        self._gather(t, members_b, nb, longest)
-        rows_pk = self._take("rows", (self._n_rows, 4), d.dtype)
-        davg_k, dstd_k = d.davg_tk[t], d.dstd_tk[t]
-        kernels.environment(self._r_pc, self._n_rows, *c.geometry, davg_k, dstd_k, rows_pk)
+        n_rows = self._gather(c, members_b, nb, longest)
+        capacity = self._r_cp.shape[1]
+        s_p = self._take("s", (capacity,), np.float64)
+        ds_p = self._take("ds", (capacity,), np.float64)
+        rows_kp = self._take("rows", (4, capacity), self._dtype)
+        kernels.environment(
+            self._r_cp, n_rows, *self._switch, c.davg_k, c.dstd_k, s_p, ds_p, rows_kp
+        )
 
-        moment_bkm = self._take("moment", (n_b, 4, d.n_channels), d.dtype)
-        moment_bkm[:] = 0.0
-        embedded: list[tuple[int, int, np.ndarray, np.ndarray]] = []
-        for tj in range(n_types):
-            net = d.embeddings[t][tj]
-            if net is None or c.sel_t[tj] == 0:
-                continue
-            first_b = self._first_tb[tj]
-            first, last = int(first_b[0]), int(first_b[-1])
-            g_pm, dg_pm = self._embed(net, tj, rows_pk, first, last)
-            missing_b = (c.sel_t[tj] - np.diff(first_b)).astype(d.dtype)
-            kernels.moment(
-                rows_pk, g_pm, first_b, first, n_b, missing_b, c.padding_km[t][tj], moment_bkm
-            )
-            embedded.append((tj, first, g_pm, dg_pm))
-        # not a multiplication by 1/N: in float32 its rounding would shift all energies alike
-        moment_bkm /= c.n_norm
+        b_bkq = self._take("B", (n_b, 4, c.n_columns), self._dtype)
+        drows_kp = self._take("drows", (4, capacity), self._dtype)
+        embedded = self._embed_all(c, rows_kp, b_bkq)
+        c_bkr = b_bkq
+        if c.k_qr is not None:
+            c_bkr = self._take("C", (n_b, 4, c.rank), self._dtype)
+            np.matmul(b_bkq.reshape(n_b * 4, -1), c.k_qr, out=c_bkr.reshape(n_b * 4, c.rank))
+        energies_b, dc_bkr = self._fit(c, c_bkr)
+        energies_a[nb.centres_n[members_b]] = (energies_b - c.vacuum).astype(np.float64) + c.bias
 
-        net = c.model.fitting.nets[t]
-        d_bd = self._take("D", (n_b, d.n_out), net.dtype)
-        kernels.descriptor(moment_bkm, d.axis_neuron, d_bd)
-        e_b, dd_bd = self._fit(net, d_bd)
-        centre_b = nb.centres_n[members_b]
-        energies_a[centre_b] = (e_b - c.vacuum_t[t]).astype(np.float64)
-        energies_a[centre_b] += c.model.fitting.bias_atom_e_t[t]
-
-        dmoment_bkm = self._take("dmoment", moment_bkm.shape, d.dtype)
-        dd_mx = self._take("dd_mx", (d.n_channels, d.axis_neuron), d.dtype)
-        kernels.descriptor_backward(moment_bkm, dd_bd, d.axis_neuron, c.n_norm, dd_mx, dmoment_bkm)
-        drows_pk = self._take("drows", (self._n_rows, 4), d.dtype)
-        for tj, first, g_pm, dg_pm in embedded:
-            first_b = self._first_tb[tj]
-            kernels.row_gradients(
-                rows_pk, g_pm, dg_pm, first_b, first, n_b, dmoment_bkm, drows_pk
-            )
-        self._g_pc = self._take("g", (self._n_rows, 3), np.float64)
-        kernels.pair_gradients(self._r_pc, self._n_rows, *c.geometry, dstd_k, drows_pk, self._g_pc)
+        db_bkq = dc_bkr
+        if not c.tabulated:
+            db_bkq /= self._n_norm
+        elif c.k_qr is not None:
+            db_bkq = self._take("dB", b_bkq.shape, self._dtype)
+            np.matmul(dc_bkr.reshape(n_b * 4, c.rank), c.k_qr.T, out=db_bkq.reshape(n_b * 4, -1))
+        for block, arrays in embedded:
+            first_b = self._first_tb[block.neighbour]
+            if isinstance(block, _TableBlock):
+                kernels.table_gradients(
+                    rows_kp, *arrays, block.coefficients_pkr, block.slope_p, first_b, db_bkq,
+                    block.start, c.lanes, drows_kp,
+                )  # fmt: skip
+            else:
+                kernels.network_gradients(rows_kp, *arrays, first_b, db_bkq, drows_kp)
+        self._g_cp = self._take("g", (3, capacity), np.float64)
+        kernels.pair_gradients(self._r_cp, n_rows, c.dstd_k, s_p, ds_p, drows_kp, self._g_cp)
+        kernels.virial_of_rows(self._r_cp, self._g_cp, n_rows, self.virial_cc)
 
     def add_to(
-        self,
-        nb: Neighbourhood,
-        forces_ac: np.ndarray,
-        virial_cc: np.ndarray,
-        atom_virials_acc: np.ndarray,
+        self, nb: Neighbourhood, forces_ac: np.ndarray, atom_virials_acc: np.ndarray
     ) -> None:
-        """Add the chunk's forces, virial and (where wanted) per-atom virials."""
+        """Add the chunk's forces and (where wanted) per-atom virials."""
         kernels.scatter(
-            self._r_pc,
-            self._g_pc,
+            self._r_cp,
+            self._g_cp,
             self._neighbour_p,
             self._first_tb,
             nb.centres_n,
             self._members_b,
             forces_ac,
-            virial_cc,
             atom_virials_acc,
         )
 
-    def _gather(self, t: int, members_b: np.ndarray, nb: Neighbourhood, longest: int) -> None:
-        """Choose neighbours and lay out the chunk's rows."""
-        c = self._constants
-        n_b, n_slots = len(members_b), int(c.sel_t.sum())
-        self._first_tb = self._take("first", (len(c.sel_t), n_b + 1), np.int64)
+    def _gather(self, c: _Constants, members_b: np.ndarray, nb: Neighbourhood, longest: int) -> int:
+        """Choose neighbours and lay out the chunk's rows; returns their number."""
+        n_b, n_slots = len(members_b), int(self._sel_t.sum())
+        self._first_tb = self._take("first", (len(self._sel_t), n_b + 1), np.int64)
         capacity = n_b * min(n_slots, longest)
         self._neighbour_p = self._take("neighbour", (capacity,), np.int32)
-        self._r_pc = self._take("r", (capacity, 3), np.float64)
-        self._n_rows, _ = kernels.gather_rows(
+        self._r_cp = self._take("r", (3, capacity), np.float64)
+        n_rows, _ = kernels.gather_rows(
             nb.positions_ac,
             nb.types_a,
             nb.centres_n,
             members_b,
             nb.offsets_n,
             nb.neighbours_p,
-            c.sel_t,
-            c.descriptor.excluded_tt[t],
-            c.descriptor.rcut,
+            self._sel_t,
+            c.excluded_t,
+            self._rcut,
             self._take("candidate", (longest,), np.int32),
             self._take("candidate_r2", (longest,), np.float32),
             self._take("candidate_type", (longest,), np.int32),
             self._take("slot", (n_b, n_slots), np.int32),
             self._first_tb,
             self._neighbour_p,
-            self._r_pc,
+            self._r_cp,
         )
+        return n_rows
+
+    def _embed_all(
+        self, c: _Constants, rows_kp: np.ndarray, b_bkq: np.ndarray
+    ) -> list[tuple[_TableBlock | _NetworkBlock, tuple[np.ndarray, np.ndarray]]]:
+        """Fill B; returns per block what its gradients need."""
+        embedded: list[tuple[_TableBlock | _NetworkBlock, tuple[np.ndarray, np.ndarray]]] = []
+        piece_p = self._take("piece", (rows_kp.shape[1],), np.int32)
+        x_p = self._take("x", (rows_kp.shape[1],), self._dtype)
+        if not c.tabulated:
+            b_bkq[:] = 0.0
+        for block in c.blocks:
+            first_b = self._first_tb[block.neighbour]
+            first, last = int(first_b[0]), int(first_b[-1])
+            missing_b = (self._sel_t[block.neighbour] - np.diff(first_b)).astype(self._dtype)
+            if isinstance(block, _TableBlock):
+                kernels.locate(rows_kp[0], first, last, *block.lookup, piece_p, x_p)
+                kernels.table_moment(
+                    rows_kp, piece_p, x_p, block.coefficients_pkr, first_b, missing_b,
+                    block.padding_kr, block.start, c.lanes, b_bkq,
+                )  # fmt: skip
+                embedded.append((block, (piece_p, x_p)))
+            else:
+                arrays = self._embed(block.net, block.neighbour, rows_kp[0], first, last)
+                kernels.network_moment(
+                    rows_kp, arrays[0], first_b, missing_b, block.padding_km, b_bkq
+                )
+                embedded.append((block, arrays))
+        if not c.tabulated:
+            # not a multiplication by 1/N: in float32 its rounding would shift all energies alike
+            b_bkq /= self._n_norm
+        return embedded
 
     def _embed(
-        self, net: Network, tj: int, rows_pk: np.ndarray, first: int, last: int
+        self, net: Network, tj: int, s_p: np.ndarray, first: int, last: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """G_pm and dG_pm/ds of rows first..last: the net and its tangent, layer by layer."""
         n, dtype = last - first, net.dtype
@@ -268,33 +421,65 @@ class _Worker:
             idt_o = np.ones(shape[1], dtype) if layer.idt_o is None else layer.idt_o
             if k == 0:
                 weight_o = layer.weight_io[0]
-                kernels.first_layer(rows_pk, first, last, weight_o, layer.bias_o, z_po)
-                a_po, slope_po = self._activate(layer, z_po)
+                kernels.first_layer(s_p, first, last, weight_o, layer.bias_o, z_po)
+                a_po, slope_po = self._activate(layer, z_po, "slope")
                 kernels.join_first(
-                    a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], rows_pk, first,
-                    y_po, dy_po,
-                )  # fmt: skip
+                    a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], s_p, first, y_po, dy_po
+                )
             else:
                 np.matmul(x_pi, layer.weight_io, out=z_po)
                 z_po += layer.bias_o
-                a_po, slope_po = self._activate(layer, z_po)
+                a_po, slope_po = self._activate(layer, z_po, "slope")
                 np.matmul(dx_pi, layer.weight_io, out=dy_po)
-                kernels.join(
-                    a_po, slope_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po
-                )
+                kernels.join(a_po, slope_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po)
             x_pi, dx_pi = y_po, dy_po
         return x_pi, dx_pi
 
-    def _activate(self, layer: Layer, z_po: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _activate(self, layer: Layer, z_po: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         """act(z) and act'(z); tanh in place (NumPy's tanh is vectorised)."""
         if layer.activation != "tanh":
             return value_and_slope(layer.activation, z_po)
         np.tanh(z_po, out=z_po)
-        slope_po = self._take("slope", z_po.shape, z_po.dtype)
+        slope_po = self._take(name, z_po.shape, z_po.dtype)
         kernels.tanh_slope(z_po, slope_po)
         return z_po, slope_po
 
-    def _fit(self, net: Network, d_bd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fitting net's value (without bias_atom_e) and its gradient dE/dD."""
-        e_b1, slopes = network.forward(net, d_bd)
-        return e_b1[:, 0], network.backward(net, np.ones_like(e_b1), slopes)
+    def _fit(self, c: _Constants, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fitting net's value (without bias_atom_e) and dE/dC, in the descriptor's precision."""
+        fitting, n_b = c.fitting, len(c_bkr)
+        if fitting.dtype != self._dtype:
+            c_bkr = c_bkr.astype(fitting.dtype)
+        lanes = (0,) * (WIDTH // fitting.dtype.itemsize)
+        x_bi = self._take("features", (n_b, c.n_features), fitting.dtype)
+        kernels.features(c_bkr, c.rank, c.n_axis, lanes, x_bi)
+        slopes = []
+        for k, layer in enumerate(fitting.layers):
+            shape = (n_b, layer.weight_io.shape[1])
+            z_bo = self._take(f"fit{k}", shape, fitting.dtype)
+            np.matmul(x_bi, fitting.weights[k], out=z_bo)
+            z_bo += layer.bias_o
+            a_bo, slope_bo = self._activate(layer, z_bo, f"slope{k}")
+            has_idt, idt_o = layer.idt_o is not None, layer.idt_o
+            joins = layer.joins == "add"
+            if has_idt or joins:
+                kernels.fitting_join(
+                    a_bo, slope_bo, layer.bias_o if idt_o is None else idt_o, has_idt,
+                    x_bi if joins else a_bo, joins,
+                )  # fmt: skip
+            x_bi = a_bo
+            slopes.append(slope_bo)
+        energies_b = x_bi @ fitting.last_o + fitting.last.bias_o[0]
+
+        dy_bo = np.broadcast_to(fitting.last_o, (n_b, len(fitting.last_o)))
+        for k in range(len(fitting.layers) - 1, -1, -1):
+            dz_bo = np.multiply(dy_bo, slopes[k], out=slopes[k])
+            weight_io = fitting.weights[k]
+            dx_bi = self._take(f"dfit{k}", (n_b, len(weight_io)), fitting.dtype)
+            np.matmul(dz_bo, weight_io.T, out=dx_bi)
+            if fitting.layers[k].joins == "add":
+                dx_bi += dy_bo
+            dy_bo = dx_bi
+        dc_bkr = self._take("dC", c_bkr.shape, fitting.dtype)
+        df_bf = np.ascontiguousarray(dy_bo)
+        kernels.features_backward(c_bkr, df_bf, c.rank, c.n_axis, dc_bkr)
+        return energies_b, dc_bkr.astype(self._dtype, copy=False)

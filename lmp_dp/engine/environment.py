@@ -60,7 +60,9 @@ def select_neighbours(
     type_p = types_a[j_p].astype(xp.int64)
 
     # float64 holds all four keys exactly; lexsort's last key is the first in rank
-    order_p = xp.lexsort(xp.stack([key.astype(xp.float64) for key in (j_p, r2_p, type_p, centre_p)]))
+    order_p = xp.lexsort(
+        xp.stack([key.astype(xp.float64) for key in (j_p, r2_p, type_p, centre_p)])
+    )
     centre_p, j_p, type_p = centre_p[order_p], j_p[order_p], type_p[order_p]
     group_p = centre_p * len(sel_t) + type_p
     rank_p = xp.arange(len(group_p)) - xp.searchsorted(group_p, group_p)

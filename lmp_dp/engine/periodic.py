@@ -135,9 +135,7 @@ def neighbour_lists(positions_ac: Array, n_local: int, rcut: float) -> tuple[Arr
     order_a = xp.argsort(id_a, kind="stable")
     first_b = xp.searchsorted(id_a[order_a], xp.arange(int(np.prod(n_bins)) + 1))
     # the three bins along z are contiguous: nine runs of bins per centre
-    runs = xp.asarray(
-        [(dx * n_bins[1] + dy) * n_bins[2] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
-    )
+    runs = xp.asarray([(dx * n_bins[1] + dy) * n_bins[2] for dx in (-1, 0, 1) for dy in (-1, 0, 1)])
     begin_nr = first_b[id_a[:n_local, None] + runs - 1]
     count_nr = first_b[id_a[:n_local, None] + runs + 2] - begin_nr
 
@@ -159,4 +157,3 @@ def neighbour_lists(positions_ac: Array, n_local: int, rcut: float) -> tuple[Arr
         first = last
     offsets_n = xp.concatenate([xp.zeros(1, dtype=xp.int64), xp.cumsum(xp.concatenate(counts))])
     return offsets_n, xp.concatenate(lists)
-

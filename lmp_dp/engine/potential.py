@@ -129,9 +129,7 @@ class Potential:
         lmp_dp.errors.InputError
             Shapes do not fit, numbers are not finite, a type is unknown, the cell is singular.
         """
-        positions_ac, types_a, cell_cc, pbc_c = _checked(
-            positions, types, cell, pbc, self.type_map
-        )
+        positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
         lists = periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c)
         result = self._engine.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)

@@ -29,8 +29,7 @@ class ReferenceEngine:
         self._xp = xp
         d = model.descriptor
         # per slot: activations and slopes of every layer, gradients, rows and their slopes
-        widths = [w for row in d.embeddings for net in row if net for w in net.widths]
-        per_slot = d.dtype.itemsize * 6 * (max(widths) * 2) + 8 * 60
+        per_slot = d.dtype.itemsize * 12 * d.n_channels + 8 * 60
         self._chunk = max(1, CHUNK_BYTES // (int(d.sel_t.sum()) * per_slot))
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
@@ -91,7 +90,7 @@ class ReferenceEngine:
             positions_ac, centre_n, slots_ns, d.rcut, d.rcut_smth
         )
         normalised_nsk = ((rows_nsk - d.davg_tk[t]) / d.dstd_tk[t]).astype(d.dtype)
-        d_nd, tape = descriptor.forward(d, t, normalised_nsk)
+        d_nd, tape = descriptor.forward(d, t, normalised_nsk, slots_ns >= 0)
 
         net = fitting.nets[t]
         e_n1, slopes = network.forward(net, d_nd.astype(fitting.dtype))
@@ -141,5 +140,3 @@ def _moved(net: Network, xp: ModuleType) -> Network:
             for layer in net.layers
         )
     )
-
-

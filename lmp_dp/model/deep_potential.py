@@ -12,6 +12,7 @@ import numpy as np
 
 from lmp_dp.errors import ModelFileError
 from lmp_dp.model.network import Network
+from lmp_dp.model.table import Table
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ class Descriptor:
         [centre, neighbour] pairs that do not see each other (``exclude_types``).
     embeddings : tuple of tuple of Network or None
         ``embeddings[centre][neighbour]``; None for excluded pairs. One-sided models share the
-        Network objects between centres.
+        Network objects between centres. Empty where a compressed model keeps only its tables.
+    tables : tuple of tuple of Table or None
+        The tabulated nets of a compressed model, in the same order; empty if not compressed.
+    padding_tjm : (n_types, n_types, M) float64 array or None
+        Of a compressed model, G(-davg/dstd) of the nets themselves: what padded slots embed to.
     """
 
     rcut: float
@@ -50,6 +55,8 @@ class Descriptor:
     dstd_tk: np.ndarray
     excluded_tt: np.ndarray
     embeddings: tuple[tuple[Network | None, ...], ...]
+    tables: tuple[tuple[Table | None, ...], ...] = ()
+    padding_tjm: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n_types = len(self.sel_t)
@@ -66,25 +73,39 @@ class Descriptor:
             raise ModelFileError("dstd holds a zero")
         if self.excluded_tt.shape != (n_types, n_types):
             raise ModelFileError(f"exclude_types has shape {self.excluded_tt.shape}")
-        if len(self.embeddings) != n_types or any(len(row) != n_types for row in self.embeddings):
-            raise ModelFileError(f"need {n_types} x {n_types} embedding nets")
-        for centre, row in enumerate(self.embeddings):
-            for neighbour, net in enumerate(row):
-                if net is None:
-                    if not self.excluded_tt[centre, neighbour]:
-                        raise ModelFileError(f"embedding net {centre}-{neighbour} is missing")
-                elif net.n_in != 1 or net.n_out != self.n_channels or net.dtype != self.dtype:
-                    raise ModelFileError(
-                        f"embedding net {centre}-{neighbour} maps {net.n_in} to {net.n_out} values "
-                        f"in {net.dtype}; expected 1 to {self.n_channels} in {self.dtype}"
-                    )
+        self._check_embeddings(n_types)
         if not 0 < self.axis_neuron <= self.n_channels:
             raise ModelFileError(
                 f"axis_neuron is {self.axis_neuron}, must be in 1..{self.n_channels}"
             )
 
-    def _any_net(self) -> Network:
-        for row in self.embeddings:
+    def _check_embeddings(self, n_types: int) -> None:
+        if not self.embeddings and not self.tables:
+            raise ModelFileError("the descriptor has neither embedding nets nor tables")
+        for rows in filter(None, (self.embeddings, self.tables)):
+            if len(rows) != n_types or any(len(row) != n_types for row in rows):
+                raise ModelFileError(f"need {n_types} x {n_types} embedding nets")
+            for centre, row in enumerate(rows):
+                for neighbour, net in enumerate(row):
+                    if net is None:
+                        if not self.excluded_tt[centre, neighbour]:
+                            raise ModelFileError(f"embedding {centre}-{neighbour} is missing")
+                    elif net.n_channels != self.n_channels or net.dtype != self.dtype:
+                        raise ModelFileError(
+                            f"embedding {centre}-{neighbour} gives {net.n_channels} channels in "
+                            f"{net.dtype}; expected {self.n_channels} in {self.dtype}"
+                        )
+                    elif isinstance(net, Network) and net.n_in != 1:
+                        raise ModelFileError(
+                            f"embedding net {centre}-{neighbour} takes {net.n_in} values, expected 1"
+                        )
+        if self.tables:
+            shape = (n_types, n_types, self.n_channels)
+            if self.padding_tjm is None or self.padding_tjm.shape != shape:
+                raise ModelFileError(f"a compressed model needs padding of shape {shape}")
+
+    def _any(self) -> Network | Table:
+        for row in self.embeddings or self.tables:
             for net in row:
                 if net is not None:
                     return net
@@ -93,12 +114,12 @@ class Descriptor:
     @property
     def n_channels(self) -> int:
         """M: the width of the embedding nets' last layer."""
-        return self._any_net().n_out
+        return self._any().n_channels
 
     @property
     def dtype(self) -> np.dtype:
         """Precision in which embedding and descriptor are evaluated."""
-        return self._any_net().dtype
+        return self._any().dtype
 
     @property
     def n_out(self) -> int:
@@ -197,6 +218,6 @@ class DeepPotential:
 
     @property
     def precision(self) -> str:
-        """"float64", "float32", or "descriptor/fitting" where the two differ."""
+        """ "float64", "float32", or "descriptor/fitting" where the two differ."""
         one, two = self.descriptor.dtype.name, self.fitting.dtype.name
         return one if one == two else f"{one}/{two}"

@@ -200,9 +200,7 @@ def _read_descriptor(
 def _tiled_statistics(values: np.ndarray, name: str, n_types: int, n_slots: int) -> np.ndarray:
     """(n_types, 4 n_slots) as the graph has it -> (n_types, 4); training tiles one row."""
     if values.size != n_types * n_slots * 4:
-        raise ModelFileError(
-            f"{name} has {values.size} values, expected {n_types} x {n_slots} x 4"
-        )
+        raise ModelFileError(f"{name} has {values.size} values, expected {n_types} x {n_slots} x 4")
     slots_tsk = values.reshape(n_types, n_slots, 4).astype(np.float64)
     if not (slots_tsk == slots_tsk[:, :1]).all():
         raise UnsupportedModelError(f"{name} differs between slots of one centre")
@@ -307,9 +305,7 @@ def _read_fitting(
             )
     # with atom_ener the graph evaluates the net a second time, at D = 0
     vacuum = [
-        any(
-            re.match(rf"layer_0_type_{t}_\d+/(MatMul|BiasAdd)$", name) for name in graph.names()
-        )
+        any(re.match(rf"layer_0_type_{t}_\d+/(MatMul|BiasAdd)$", name) for name in graph.names())
         for t in range(n_types)
     ]
     return Fitting(tuple(nets), bias, np.array(vacuum))
@@ -341,7 +337,8 @@ def _fitting_net(graph: Graph, t: int, activation: str, scale: float) -> Network
         )
     layers.append(
         Layer(
-            weight_io=_native(graph.const(f"{scope}/matrix")) * layers[0].weight_io.dtype.type(scale),
+            weight_io=_native(graph.const(f"{scope}/matrix"))
+            * layers[0].weight_io.dtype.type(scale),
             bias_o=_native(graph.const(f"{scope}/bias").ravel())
             * layers[0].weight_io.dtype.type(scale),
             idt_o=None,

@@ -26,6 +26,7 @@ from lmp_dp.model.deep_potential import (
     ReferenceFrame,
 )
 from lmp_dp.model.network import Layer, Network
+from lmp_dp.model.table import Table
 
 FORMAT = "lmp_dp"
 FORMAT_VERSION = 1
@@ -95,9 +96,14 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
     group["davg_tk"] = d.davg_tk
     group["dstd_tk"] = d.dstd_tk
     group["excluded_tt"] = d.excluded_tt
-    for name, net in _embedding_nets(d).items():
-        if net is not None:
-            _write_network(group.create_group(f"embedding/{name}"), net)
+    for kind, rows, write in (
+        ("embedding", d.embeddings, _write_network),
+        ("table", d.tables, _write_table),
+    ):
+        for name, net in _by_name(rows, d.type_one_side).items():
+            write(group.create_group(f"{kind}/{name}"), net)
+    if d.padding_tjm is not None:
+        group["padding_tjm"] = d.padding_tjm
 
     group = file.create_group("fitting")
     group["bias_atom_e_t"] = model.fitting.bias_atom_e_t
@@ -113,15 +119,22 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
             group[name] = getattr(frame, name)
 
 
-def _embedding_nets(d: Descriptor) -> dict[str, Network | None]:
-    """Name in the file -> net: ``all_J`` for one-sided models, ``I_J`` (centre, neighbour) else."""
-    n_types = range(len(d.sel_t))
-    if not d.type_one_side:
-        return {f"{i}_{j}": d.embeddings[i][j] for i in n_types for j in n_types}
+def _by_name(rows: tuple[tuple[Any, ...], ...], one_side: bool) -> dict[str, Any]:
+    """Name in the file -> net or table: ``all_J`` if one-sided, ``I_J`` (centre, neighbour) else."""
     return {
-        f"all_{j}": next((row[j] for row in d.embeddings if row[j] is not None), None)
-        for j in n_types
+        f"all_{j}" if one_side else f"{i}_{j}": net
+        for i, row in enumerate(rows)
+        for j, net in enumerate(row)
+        if net is not None
     }
+
+
+def _write_table(group: h5py.Group, table: Table) -> None:
+    for name in ("lower", "inner", "cell_width", "error", "slope_error"):
+        group.attrs[name] = getattr(table, name)
+    group.attrs["precision"] = table.dtype.name
+    for name in ("pieces_q", "coefficients_pkr", "basis_rm"):
+        group[name] = getattr(table, name)
 
 
 def _write_network(group: h5py.Group, net: Network) -> None:
@@ -258,13 +271,18 @@ def _read_descriptor(group: _Reader, n_types: int) -> Descriptor:
     excluded_tt = group.array("excluded_tt", "b", 2)
     if excluded_tt.shape != (n_types, n_types):
         raise ModelFileError(f"excluded_tt has shape {excluded_tt.shape}")
-    nets: dict[str, Network] = {
-        name: _read_network(group.sub(f"embedding/{name}"))
-        for name in (group.sub("embedding").group if group.has("embedding") else ())
-    }
 
-    def net(i: int, j: int) -> Network | None:
-        return None if excluded_tt[i, j] else nets.get(f"all_{j}" if one_side else f"{i}_{j}")
+    def rows(kind: str, read: Callable[[_Reader], _T]) -> tuple[tuple[_T | None, ...], ...]:
+        if not group.has(kind):
+            return ()
+        found = {name: read(group.sub(f"{kind}/{name}")) for name in group.sub(kind).group}
+        return tuple(
+            tuple(
+                None if excluded_tt[i, j] else found.get(f"all_{j}" if one_side else f"{i}_{j}")
+                for j in range(n_types)
+            )
+            for i in range(n_types)
+        )
 
     return Descriptor(
         rcut=group.attr("rcut", float),
@@ -276,7 +294,9 @@ def _read_descriptor(group: _Reader, n_types: int) -> Descriptor:
         davg_tk=group.array("davg_tk", "f", 2),
         dstd_tk=group.array("dstd_tk", "f", 2),
         excluded_tt=excluded_tt,
-        embeddings=tuple(tuple(net(i, j) for j in range(n_types)) for i in range(n_types)),
+        embeddings=rows("embedding", _read_network),
+        tables=rows("table", _read_table),
+        padding_tjm=group.array("padding_tjm", "f", 3) if group.has("padding_tjm") else None,
     )
 
 
@@ -303,6 +323,23 @@ def _layers(group: _Reader) -> Iterator[Layer]:
 def _read_network(group: _Reader) -> Network:
     try:
         return Network(tuple(_layers(group)))
+    except ModelFileError as error:
+        raise ModelFileError(f"{group.group.name}: {error}") from None
+
+
+def _read_table(group: _Reader) -> Table:
+    try:
+        return Table(
+            lower=group.attr("lower", float),
+            inner=group.attr("inner", float),
+            cell_width=group.attr("cell_width", float),
+            pieces_q=group.array("pieces_q", "iu", 1),
+            coefficients_pkr=group.array("coefficients_pkr", "f", 3),
+            basis_rm=group.array("basis_rm", "f", 2),
+            dtype=group.attr("precision", np.dtype),
+            error=group.attr("error", float),
+            slope_error=group.attr("slope_error", float),
+        )
     except ModelFileError as error:
         raise ModelFileError(f"{group.group.name}: {error}") from None
 

@@ -130,6 +130,11 @@ class Network:
         return self.layers[-1].weight_io.shape[1]
 
     @property
+    def n_channels(self) -> int:
+        """Outputs, as an embedding net's."""
+        return self.n_out
+
+    @property
     def widths(self) -> tuple[int, ...]:
         return tuple(layer.weight_io.shape[1] for layer in self.layers)
 

@@ -26,9 +26,16 @@ def cast(model: DeepPotential, precision: str) -> DeepPotential:
         tuple(None if net is None else cast_network(net, precision) for net in row)
         for row in d.embeddings
     )
+    tables = tuple(
+        tuple(
+            None if table is None else dataclasses.replace(table, dtype=np.dtype(precision))
+            for table in row
+        )
+        for row in d.tables
+    )
     return dataclasses.replace(
         model,
-        descriptor=dataclasses.replace(d, embeddings=embeddings),
+        descriptor=dataclasses.replace(d, embeddings=embeddings, tables=tables),
         fitting=dataclasses.replace(
             fitting, nets=tuple(cast_network(net, precision) for net in fitting.nets)
         ),

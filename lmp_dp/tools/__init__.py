@@ -1,1 +1,1 @@
-"""Tools on top of model, engine and LAMMPS: check, verify."""
+"""Tools on top of model, engine and LAMMPS, one per subcommand of lmp-dp."""

@@ -100,7 +100,7 @@ def test_unknown_precision(water_model) -> None:
 
 
 def test_missing_model() -> None:
-    with pytest.raises(ModelFileError, match="model file nowhere.h5 does not exist"):
+    with pytest.raises(ModelFileError, match=r"model file nowhere\.h5 does not exist"):
         Potential("nowhere.h5")
 
 

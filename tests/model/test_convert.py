@@ -186,9 +186,7 @@ def test_a_graph_of_something_else(tmp_path: Path) -> None:
 
 def energies(path: Path, model: str) -> list[float]:
     potential = Potential(path, backend="reference")
-    return [
-        potential.evaluate(f.positions, f.types, f.cell).energy for f in recorded_frames(model)
-    ]
+    return [potential.evaluate(f.positions, f.types, f.cell).energy for f in recorded_frames(model)]
 
 
 def test_text_graph_is_the_same_model(tmp_path: Path, converted) -> None:
@@ -242,7 +240,7 @@ def test_without_a_script_the_operations_decide(tmp_path: Path) -> None:
 
     graph = EditableGraph("oh_overflow")  # silut: made of several operations
     graph.remove("train_attr/")
-    with pytest.raises(ModelFileError, match="give --input input.json"):
+    with pytest.raises(ModelFileError, match=r"give --input input\.json"):
         convert(graph.write(tmp_path / "two.pb"), tmp_path / "two.h5")
 
 

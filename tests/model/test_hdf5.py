@@ -107,7 +107,7 @@ def test_shipped_models_round_trip(cu_model: Path, tmp_path: Path) -> None:
         (lambda f: f["descriptor"].attrs.__setitem__("rcut", "x"), "@rcut has the unusable value"),
         (lambda f: f["descriptor"].attrs.__setitem__("rcut", 0.1), "need 0 <= rcut_smth < rcut"),
         (lambda f: f["descriptor"].attrs.__setitem__("axis_neuron", 7), "axis_neuron is 7"),
-        (lambda f: f.__delitem__("descriptor/embedding/0_0"), "embedding net 0-0 is missing"),
+        (lambda f: f.__delitem__("descriptor/embedding/0_0"), "embedding 0-0 is missing"),
         (
             lambda f: f["fitting/net_0/layer_1"].attrs.__setitem__("joins", "double"),
             r"/fitting/net_0: a layer 5 -> 5 cannot join its input 'double'",

@@ -1,0 +1,107 @@
+r"""A tabulated embedding net (DP Compress, Lu et al., J. Chem. Theory Comput. 18, 5559).
+
+The M channels of an embedding net are smooth functions of one number s and span a space of low
+dimension R (some tens). The table holds quintic polynomials of R basis functions phi_r, and
+the channels are combinations of them:
+
+    G_m(s) = sum_r phi_r(s) U_rm
+
+so that the sum over neighbours is done for R functions, not for M channels.
+
+Cells of one width w start at `lower`; cell c is cut into ``pieces_q[c]`` equal pieces, and on
+each piece a polynomial in the local coordinate 0 <= x < 1 reproduces phi, phi' and phi'' at both
+ends (Hermite). Outside of the cells phi continues as a straight line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmp_dp.errors import ModelFileError
+
+#: Coefficients of a quintic polynomial.
+ORDER = 6
+
+
+@dataclass(frozen=True)
+class Table:
+    """Quintic tables of the basis functions of one embedding net.
+
+    Attributes
+    ----------
+    lower : float
+        Start of the first cell, in normalised s; the smallest value that s takes.
+    inner : float
+        Normalised s of the smallest distance that the fine part was made for.
+    cell_width : float
+        Width of a cell (normalised s).
+    pieces_q : (n_cells,) int array
+        Number of equal pieces of each cell.
+    coefficients_pkr : (n_pieces, 6, R) float64 array
+        Coefficient of x^k on each piece, for each basis function.
+    basis_rm : (R, M) float64 array
+        U: from basis functions to channels.
+    dtype : numpy.dtype
+        Precision in which the model is evaluated (that of the net's weights).
+    error, slope_error : float
+        Largest deviation of G and dG/ds from the net, measured between the pieces' ends in the
+        fine part.
+    """
+
+    lower: float
+    inner: float
+    cell_width: float
+    pieces_q: np.ndarray
+    coefficients_pkr: np.ndarray
+    basis_rm: np.ndarray
+    dtype: np.dtype
+    error: float
+    slope_error: float
+
+    def __post_init__(self) -> None:
+        n_pieces = int(self.pieces_q.sum())
+        if (self.pieces_q < 1).any() or not len(self.pieces_q):
+            raise ModelFileError("a table needs at least one piece per cell")
+        rank = self.basis_rm.shape[0]
+        if self.coefficients_pkr.shape != (n_pieces, ORDER, rank):
+            raise ModelFileError(
+                f"table coefficients have shape {self.coefficients_pkr.shape}, "
+                f"expected ({n_pieces}, {ORDER}, {rank})"
+            )
+        if not (np.isfinite(self.lower) and 0 < self.cell_width < np.inf):
+            raise ModelFileError("a table's cells have no width")
+        if not (np.isfinite(self.coefficients_pkr).all() and np.isfinite(self.basis_rm).all()):
+            raise ModelFileError("a table holds coefficients that are not finite")
+        if self.dtype not in (np.float32, np.float64):
+            raise ModelFileError(f"a table is for {self.dtype}, expected float32 or float64")
+
+    @property
+    def n_channels(self) -> int:
+        """M: channels of the embedding net."""
+        return self.basis_rm.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """R: number of basis functions."""
+        return self.basis_rm.shape[0]
+
+    @property
+    def upper(self) -> float:
+        """End of the last cell."""
+        return self.lower + self.cell_width * len(self.pieces_q)
+
+    def lines(self) -> np.ndarray:
+        """Coefficients of the two straight lines outside, in units of a cell: (2, 6, R).
+
+        [0] continues beyond `upper`, x = (s - upper)/w; [1] below `lower`, x = (s - lower)/w.
+        """
+        lines_kr = np.zeros((2, ORDER, self.rank))
+        last, first = self.coefficients_pkr[-1], self.coefficients_pkr[0]
+        powers = np.arange(ORDER)[:, None]
+        lines_kr[0, 0] = last.sum(axis=0)
+        lines_kr[0, 1] = (powers * last).sum(axis=0) * self.pieces_q[-1]
+        lines_kr[1, 0] = first[0]
+        lines_kr[1, 1] = first[1] * self.pieces_q[0]
+        return lines_kr
