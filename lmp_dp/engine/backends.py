@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import ModuleType
 from typing import Protocol
 
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
@@ -43,7 +44,7 @@ def create(name: str, model: DeepPotential, threads: int) -> tuple[str, Engine]:
     raise BackendError(f"there is no backend '{name}'; choose one of {', '.join(NAMES)}")
 
 
-def _usable_cupy():  # type: ignore[no-untyped-def]  # a module, or an error
+def _usable_cupy() -> ModuleType:
     try:
         import cupy
     except ImportError as error:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -88,7 +88,7 @@ class CpuEngine:
             for t, members_b in self._chunks(nb):
                 yield evaluate(t, members_b)
             return
-        pending = deque()
+        pending: deque[Future[_Worker]] = deque()
         for t, members_b in self._chunks(nb):
             pending.append(self._pool.submit(evaluate, t, members_b))
             if len(pending) > self._threads:
@@ -149,10 +149,10 @@ class _Constants:
             tables = [d.tables[t][j] for j in neighbours]
             basis_qm = np.concatenate([table.basis_rm for table in tables if table is not None])
             reduction = reduce(d, basis_qm, weight_do)
-            self.blocks, self.k_qr = _table_blocks(
+            self.blocks, self.k_qr, n_columns = _table_blocks(
                 neighbours, tables, reduction, d.padding_tjm[t], row_k, d.dtype
             )
-            self.n_columns = sum(block.padding_kr.shape[1] for block in self.blocks)
+            self.n_columns = n_columns
         else:
             reduction = _unreduced(d.n_channels, d.axis_neuron, weight_do)
             self.blocks = [
@@ -178,8 +178,10 @@ def _table_blocks(
     padding_jm: np.ndarray,
     row_k: np.ndarray,
     dtype: np.dtype,
-) -> tuple[list[_TableBlock | _NetworkBlock], np.ndarray | None]:
-    """Blocks and K in `dtype`; with one neighbour element K goes into the coefficients.
+) -> tuple[list[_TableBlock | _NetworkBlock], np.ndarray | None, int]:
+    """Blocks, K in `dtype` and the columns of B.
+
+    With one neighbour element K goes into the coefficients and there is none.
 
     The number of functions per block is padded with zeros to whole vectors.
     """
@@ -218,8 +220,8 @@ def _table_blocks(
         )
         start += width
     if len(neighbours) == 1:
-        return blocks, None
-    return blocks, np.concatenate(k_rows).astype(dtype)
+        return blocks, None, start
+    return blocks, np.concatenate(k_rows).astype(dtype), start
 
 
 def _unreduced(n_channels: int, axis: int, weight_do: np.ndarray) -> Reduction:

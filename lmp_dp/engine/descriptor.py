@@ -1,6 +1,6 @@
 r"""The se_e2_a descriptor of centres of one element, forward and backward.
 
-    T_km = (1/N) sum_s R_sk G_sm,   G_s = embedding_ij(R_s0)   (R normalised, all slots, padding too)
+    T_km = (1/N) sum_s R_sk G_sm,   G_s = embedding_ij(R_s0)   (R normalised, all slots)
 
 with the embedding net or, in a compressed model, its table; padded slots then take the net's own
 value.

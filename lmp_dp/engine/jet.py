@@ -1,6 +1,6 @@
 """Value, first and second derivative of an embedding net along its one input (forward mode).
 
-Per layer, with z = x W + b and h = act(z):   z' = x' W,  h' = act' z',  h'' = act' z'' + act'' z'^2.
+Per layer, with z = x W + b, h = act(z):   z' = x' W,  h' = act' z',  h'' = act' z'' + act'' z'^2.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ def namespace_of(array: Any) -> ModuleType:
     """``cupy`` for CuPy arrays, else ``numpy``; never imports CuPy by itself."""
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(array, cupy.ndarray):
-        return cupy  # type: ignore[no-any-return]
+        return cupy
     return numpy
 
 

@@ -98,9 +98,9 @@ class Potential:
         """Precision of the networks: "float64", "float32" or "descriptor/fitting"."""
         return self.model.precision
 
-    def compute(self, neighbourhood: Neighbourhood, outputs: Outputs = Outputs()) -> Result:
+    def compute(self, neighbourhood: Neighbourhood, outputs: Outputs | None = None) -> Result:
         """Evaluate given neighbour lists (the way LAMMPS calls); nothing is validated here."""
-        return self._engine.compute(neighbourhood, outputs)
+        return self._engine.compute(neighbourhood, outputs or Outputs())
 
     def evaluate(
         self,
@@ -191,7 +191,7 @@ def _type_indices(types: Any, type_map: tuple[str, ...]) -> np.ndarray:
         array = np.array([index[name] for name in array.tolist()])
     if array.size and array.dtype.kind not in "iu":
         raise InputError(f"types must be ints or element names, found {array.dtype}")
-    if array.size and not (-1 <= array.min() and array.max() < len(type_map)):
+    if array.size and not (array.min() >= -1 and array.max() < len(type_map)):
         raise InputError(
             f"types lie in {array.min()}..{array.max()}, the model has 0..{len(type_map) - 1}"
         )

@@ -125,7 +125,7 @@ def _in_namespace(model: DeepPotential, xp: ModuleType) -> DeepPotential:
 
 
 def _moved(net: Network, xp: ModuleType) -> Network:
-    def array(value: Array | None) -> Array | None:
+    def array(value: Array | None) -> Array:
         return None if value is None else xp.asarray(value)
 
     return Network(

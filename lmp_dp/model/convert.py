@@ -115,7 +115,7 @@ def _reference_frame(source: Path, model: DeepPotential) -> tuple[ReferenceFrame
             energy, forces, virial = DeepPot(str(source)).eval(
                 positions_ac[None], cell_cc[None], types_a
             )[:3]
-    except Exception as error:  # noqa: BLE001  any failure of a foreign package: say it, go on
+    except Exception as error:
         return None, f"unproven: deepmd-kit could not evaluate the source ({error})"
     return ReferenceFrame(
         positions_ac=positions_ac,

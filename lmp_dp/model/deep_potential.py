@@ -97,7 +97,7 @@ class Descriptor:
                         )
                     elif isinstance(net, Network) and net.n_in != 1:
                         raise ModelFileError(
-                            f"embedding net {centre}-{neighbour} takes {net.n_in} values, expected 1"
+                            f"embedding {centre}-{neighbour} takes {net.n_in} values, expected 1"
                         )
         if self.tables:
             shape = (n_types, n_types, self.n_channels)

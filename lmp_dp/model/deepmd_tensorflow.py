@@ -251,7 +251,7 @@ def _behind_identities(graph: Graph, name: str) -> np.ndarray | None:
 
 
 def _embedding_net(graph: Graph, scope: str, neighbour: int, activation: str) -> Network:
-    layers = []
+    layers: list[Layer] = []
     while graph.is_const(f"{scope}/matrix_{len(layers) + 1}_{neighbour}"):
         k = len(layers) + 1
         weight = graph.const(f"{scope}/matrix_{k}_{neighbour}")

@@ -120,7 +120,7 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
 
 
 def _by_name(rows: tuple[tuple[Any, ...], ...], one_side: bool) -> dict[str, Any]:
-    """Name in the file -> net or table: ``all_J`` if one-sided, ``I_J`` (centre, neighbour) else."""
+    """Name in the file -> net or table: ``all_J`` if one-sided, else ``I_J`` (centre first)."""
     return {
         f"all_{j}" if one_side else f"{i}_{j}": net
         for i, row in enumerate(rows)
@@ -375,6 +375,6 @@ def _read_frame(group: _Reader, n_types: int) -> ReferenceFrame:
         raise ModelFileError("reference_frame: positions and forces do not fit its types")
     if frame.cell_cc.shape != (3, 3) or frame.virial_cc.shape != (3, 3):
         raise ModelFileError("reference_frame: cell and virial must be 3 x 3")
-    if n_atoms and not (0 <= frame.types_a.min() and frame.types_a.max() < n_types):
+    if n_atoms and not (frame.types_a.min() >= 0 and frame.types_a.max() < n_types):
         raise ModelFileError("reference_frame: a type is outside of the type_map")
     return frame

@@ -93,7 +93,8 @@ class Layer:
             raise ModelFileError(f"bias has shape {self.bias_o.shape}, expected ({n_out},)")
         if self.idt_o is not None and self.idt_o.shape != (n_out,):
             raise ModelFileError(f"idt has shape {self.idt_o.shape}, expected ({n_out},)")
-        if self.joins == "add" and n_in != n_out or self.joins == "double" and 2 * n_in != n_out:
+        fits = {"replace": True, "add": n_out == n_in, "double": n_out == 2 * n_in}
+        if not fits.get(self.joins, True):
             raise ModelFileError(f"a layer {n_in} -> {n_out} cannot join its input '{self.joins}'")
         if self.joins not in ("replace", "add", "double"):
             raise ModelFileError(f"unknown way to join a layer's input: '{self.joins}'")

@@ -40,7 +40,13 @@ def small_model() -> DeepPotential:
         for _ in range(4)
     ]
     fitting = [
-        Network((dense(rng, 12, 5), dense(rng, 5, 5, "add", idt=True), dense(rng, 5, 1, activation="linear")))
+        Network(
+            (
+                dense(rng, 12, 5),
+                dense(rng, 5, 5, "add", idt=True),
+                dense(rng, 5, 1, activation="linear"),
+            )
+        )
         for _ in range(2)
     ]  # fmt: skip
     excluded = np.array([[False, True], [True, False]])
@@ -98,7 +104,7 @@ def test_shipped_models_round_trip(cu_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.attrs.__setitem__("format_version", 2), "format version 2 found.*update lmp-dp"),
+        (lambda f: f.attrs.__setitem__("format_version", 2), "version 2 found.*update lmp-dp"),
         (lambda f: f.attrs.__setitem__("format", "other"), "not a model of lmp_dp"),
         (lambda f: f.attrs.__delitem__("format"), "not a model of lmp_dp"),
         (lambda f: f.__delitem__("descriptor/sel_t"), "dataset /descriptor/sel_t is missing"),
@@ -132,7 +138,7 @@ def test_inconsistent_files_are_refused(path: Path, change, message: str) -> Non
 
 def test_not_a_model_file(tmp_path: Path) -> None:
     (tmp_path / "frozen.pb").write_bytes(b"\x0a\x20graph")
-    with pytest.raises(ModelFileError, match="is not an HDF5 file; convert .*lmp-dp convert"):
+    with pytest.raises(ModelFileError, match=r"is not an HDF5 file; convert .*lmp-dp convert"):
         load(tmp_path / "frozen.pb")
     with pytest.raises(ModelFileError, match=r"does not exist \(a frozen graph is converted"):
         load(tmp_path / "missing.pb")
