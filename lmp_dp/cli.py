@@ -43,11 +43,18 @@ def _parser() -> argparse.ArgumentParser:
         "compress", help="tabulate the embedding nets: several times faster"
     )
     check = commands.add_parser("check", help="parity of pair dp with pair deepmd")
+    bench = commands.add_parser("bench", help="speed of pair dp, and beside it of pair deepmd")
+    from lmp_dp.tools import bench as bench_tool
     from lmp_dp.tools import check as check_tool
     from lmp_dp.tools import compress as compress_tool
     from lmp_dp.tools import info as info_tool
 
-    for command, tool in ((info, info_tool), (compress, compress_tool), (check, check_tool)):
+    for command, tool in (
+        (info, info_tool),
+        (compress, compress_tool),
+        (check, check_tool),
+        (bench, bench_tool),
+    ):
         tool.add_arguments(command)
         command.set_defaults(function=tool.main)
 

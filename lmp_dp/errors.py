@@ -17,5 +17,9 @@ class BackendError(LmpDpError):
     """A backend was asked for by name and cannot be used here."""
 
 
+class RangeError(LmpDpError):
+    """A configuration lies outside of what the model was made for, and that is not allowed."""
+
+
 class InputError(LmpDpError):
     """Arguments of a public call (arrays, cells, types, options) are unusable."""

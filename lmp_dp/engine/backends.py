@@ -14,7 +14,15 @@ NAMES = ("auto", "cpu", "reference", "gpu-reference")
 
 
 class Engine(Protocol):
-    """What every backend is: a model that can be evaluated."""
+    """What every backend is: a model that can be evaluated.
+
+    Attributes
+    ----------
+    seconds : dict
+        Thread time per stage over all evaluations; empty where a backend does not measure.
+    """
+
+    seconds: dict[str, float]
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""

@@ -16,7 +16,9 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from queue import SimpleQueue
+from time import perf_counter
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -36,6 +38,8 @@ from lmp_dp.model.table import Table
 #: enough. Embedding nets: G and dG/ds of all rows should fit too.
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 128, 48
 _JOINS = {"replace": 0, "add": 1, "double": 2}
+#: Stages that are timed; the last one is done by the caller, the others by the workers.
+STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward", "forces")
 
 
 class CpuEngine:
@@ -45,6 +49,8 @@ class CpuEngine:
         self._n_types = len(model.type_map)
         self._chunk = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
         self._threads = threads
+        #: Seconds of thread time per stage, over all evaluations.
+        self.seconds = dict.fromkeys(STAGES, 0.0)
         self._blas = ThreadpoolController().select(user_api="blas")
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         constants = [_Constants(model, t) for t in range(self._n_types)]
@@ -61,17 +67,26 @@ class CpuEngine:
         virial_cc = np.zeros((3, 3))
         atom_virials_acc = np.zeros((n_all if outputs.atom_virials else 0, 3, 3))
         longest = int(np.diff(nb.offsets_n).max(initial=0))
+        dropped = beyond_table = 0
         with self._blas.limit(limits=1):  # the chunks are the parallelism
             for worker in self._evaluated(nb, longest, energies_a):
+                start = perf_counter()
                 worker.add_to(nb, forces_ac, atom_virials_acc)
                 virial_cc += worker.virial_cc
+                dropped += worker.dropped
+                beyond_table += worker.beyond_table
+                for stage, seconds in zip(STAGES, worker.seconds, strict=False):
+                    self.seconds[stage] += seconds
                 self._workers.put(worker)
+                self.seconds["forces"] += perf_counter() - start
         return Result(
             energy=float(energies_a.sum()),
             forces_ac=forces_ac,
             virial_cc=virial_cc if outputs.virial else None,
             atom_energies_a=energies_a if outputs.atom_energies else None,
             atom_virials_acc=atom_virials_acc if outputs.atom_virials else None,
+            dropped=dropped,
+            beyond_table=beyond_table,
         )
 
     def _evaluated(
@@ -273,7 +288,10 @@ class _Worker:
         self._rcut = d.rcut
         self._switch = (d.rcut, d.rcut_smth, environment.switch_width(d.rcut, d.rcut_smth))
         self._buffers: dict[str, np.ndarray] = {}
+        # of the chunk that was evaluated last
         self.virial_cc = np.zeros((3, 3))
+        self.dropped = self.beyond_table = 0
+        self.seconds: list[float] = []
 
     def _take(self, name: str, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         """An uninitialised array of `shape` in the buffer called `name`, with a vector of slack."""
@@ -294,9 +312,11 @@ class _Worker:
         energies_a: np.ndarray,
     ) -> None:
         """Energies of the centres (written to `energies_a`), pair gradients and virial (kept)."""
+        times = [perf_counter()]
         c = self._constants[t]
         n_b = len(members_b)
         self._members_b = members_b
+        self.beyond_table = 0
         n_rows = self._gather(c, members_b, nb, longest)
         capacity = self._r_cp.shape[1]
         s_p = self._take("s", (capacity,), np.float64)
@@ -306,6 +326,8 @@ class _Worker:
             self._r_cp, n_rows, *self._switch, c.davg_k, c.dstd_k, s_p, ds_p, rows_kp
         )
 
+        times.append(perf_counter())
+
         b_bkq = self._take("B", (n_b, 4, c.n_columns), self._dtype)
         drows_kp = self._take("drows", (4, capacity), self._dtype)
         embedded = self._embed_all(c, rows_kp, b_bkq)
@@ -313,8 +335,12 @@ class _Worker:
         if c.k_qr is not None:
             c_bkr = self._take("C", (n_b, 4, c.rank), self._dtype)
             np.matmul(b_bkq.reshape(n_b * 4, -1), c.k_qr, out=c_bkr.reshape(n_b * 4, c.rank))
+        times.append(perf_counter())
+
         energies_b, dc_bkr = self._fit(c, c_bkr)
         energies_a[nb.centres_n[members_b]] = (energies_b - c.vacuum).astype(np.float64) + c.bias
+
+        times.append(perf_counter())
 
         db_bkq = dc_bkr
         if not c.tabulated:
@@ -334,6 +360,8 @@ class _Worker:
         self._g_cp = self._take("g", (3, capacity), np.float64)
         kernels.pair_gradients(self._r_cp, n_rows, c.dstd_k, s_p, ds_p, drows_kp, self._g_cp)
         kernels.virial_of_rows(self._r_cp, self._g_cp, n_rows, self.virial_cc)
+        times.append(perf_counter())
+        self.seconds = [end - begin for begin, end in pairwise(times)]
 
     def add_to(
         self, nb: Neighbourhood, forces_ac: np.ndarray, atom_virials_acc: np.ndarray
@@ -357,7 +385,7 @@ class _Worker:
         capacity = n_b * min(n_slots, longest)
         self._neighbour_p = self._take("neighbour", (capacity,), np.int32)
         self._r_cp = self._take("r", (3, capacity), np.float64)
-        n_rows, _ = kernels.gather_rows(
+        n_rows, self.dropped = kernels.gather_rows(
             nb.positions_ac,
             nb.types_a,
             nb.centres_n,
@@ -391,7 +419,9 @@ class _Worker:
             first, last = int(first_b[0]), int(first_b[-1])
             missing_b = (self._sel_t[block.neighbour] - np.diff(first_b)).astype(self._dtype)
             if isinstance(block, _TableBlock):
-                kernels.locate(rows_kp[0], first, last, *block.lookup, piece_p, x_p)
+                self.beyond_table += kernels.locate(
+                    rows_kp[0], first, last, *block.lookup, piece_p, x_p
+                )
                 kernels.table_moment(
                     rows_kp, piece_p, x_p, block.coefficients_pkr, first_b, missing_b,
                     block.padding_kr, block.start, c.lanes, b_bkq,

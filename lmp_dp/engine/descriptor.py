@@ -68,6 +68,19 @@ def forward(
     return d_nmx.reshape(n, -1), Tape(rows_nsk, moment_nkm, blocks)
 
 
+def beyond_tables(descriptor: Descriptor, centre: int, rows_nsk: Array, filled_ns: Array) -> int:
+    """How many neighbours are closer than the tables' fine part was made for."""
+    beyond, start = 0, 0
+    for neighbour, count in enumerate(descriptor.sel_t.tolist()):
+        slots = slice(start, start + count)
+        start += count
+        tabulated = descriptor.tables[centre][neighbour] if descriptor.tables else None
+        if tabulated is not None:
+            outside_ns = (rows_nsk[:, slots, 0] > tabulated.inner) & filled_ns[:, slots]
+            beyond += int(outside_ns.sum())
+    return beyond
+
+
 def backward(descriptor: Descriptor, dd_nd: Array, tape: Tape) -> Array:
     """dE/d(normalised rows) from dE/dD: (n, n_slots, 4)."""
     xp = namespace_of(dd_nd)

@@ -32,7 +32,7 @@ def select_neighbours(
     neighbours_p: Array,
     sel_t: np.ndarray,
     rcut: float,
-) -> Array:
+) -> tuple[Array, int]:
     """Fill the ``sel``-padded slots: per element the nearest neighbours within the cutoff.
 
     DeePMD-kit's order: by element, then by r^2 rounded to float32, then by index.
@@ -46,6 +46,8 @@ def select_neighbours(
     -------
     slots_ns : (n, sum(sel)) int64 array
         Neighbour indices, -1 where a slot is empty.
+    dropped : int
+        Neighbours for which there was no slot.
     """
     xp = namespace_of(positions_ac)
     n_slots = int(sel_t.sum())
@@ -69,7 +71,7 @@ def select_neighbours(
     kept_p = rank_p < xp.asarray(sel_t)[type_p]
     first_slot_t = xp.asarray(np.concatenate([[0], np.cumsum(sel_t)[:-1]]))
     slots_ns[centre_p[kept_p], (first_slot_t[type_p] + rank_p)[kept_p]] = j_p[kept_p]
-    return slots_ns
+    return slots_ns, int((~kept_p).sum())
 
 
 def forward(

@@ -82,6 +82,10 @@ class Result:
         Energy of each centre (eV), zero elsewhere.
     atom_virials_acc : (n_all, 3, 3) float64 or None
         The virial's summands, each given wholly to the neighbour j (also a ghost), as DeePMD-kit.
+    dropped : int
+        Neighbours within the cutoff that found no slot because ``sel`` is too small.
+    beyond_table : int
+        Pairs (i, j) closer than a compressed model's tables were made for.
     """
 
     energy: float
@@ -89,3 +93,5 @@ class Result:
     virial_cc: np.ndarray | None = None
     atom_energies_a: np.ndarray | None = None
     atom_virials_acc: np.ndarray | None = None
+    dropped: int = 0
+    beyond_table: int = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 
 from lmp_dp.engine import backends, periodic
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
+from lmp_dp.engine.watch import Watch
 from lmp_dp.errors import InputError
 from lmp_dp.model import DeepPotential, load
 from lmp_dp.model.precision import cast
@@ -55,6 +58,10 @@ class Potential:
         forces are always float64.
     threads : int, optional
         Threads of the cpu backend; default is OMP_NUM_THREADS, else the cores at hand.
+    sel, table : {"warn", "error", "ignore"}
+        What to do when an atom has more neighbours of an element than the model's ``sel``, and
+        when atoms are closer than a compressed model's tables were made for
+        (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`.
 
     Raises
     ------
@@ -62,6 +69,8 @@ class Potential:
         The file cannot be read.
     lmp_dp.errors.BackendError
         The backend does not exist or cannot be used here.
+    lmp_dp.errors.InputError
+        Another argument is unusable.
 
     Examples
     --------
@@ -75,7 +84,11 @@ class Potential:
         backend: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
+        sel: str = "warn",
+        table: str = "warn",
     ) -> None:
+        self.watch = Watch(sel, table)
+        self.on_warning: Callable[[str], None] = _python_warning
         loaded = model if isinstance(model, DeepPotential) else load(model)
         if precision is not None:
             loaded = cast(loaded, precision)
@@ -100,7 +113,25 @@ class Potential:
 
     def compute(self, neighbourhood: Neighbourhood, outputs: Outputs | None = None) -> Result:
         """Evaluate given neighbour lists (the way LAMMPS calls); nothing is validated here."""
-        return self._engine.compute(neighbourhood, outputs or Outputs())
+        result = self._engine.compute(neighbourhood, outputs or Outputs())
+        warning = self.watch.note(result)
+        if warning:
+            self.on_warning(warning)
+        return result
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Thread time per stage over all evaluations (s); empty if the backend does not measure."""
+        return self._engine.seconds
+
+    def warm_up(self) -> None:
+        """Load or compile what a first evaluation needs, so that later ones are even."""
+        pair = np.array([[0.0, 0.0, 0.0], [0.5 * self.rcut, 0.0, 0.0]])
+        for t in range(len(self.type_map)):
+            lists = periodic.build(pair, np.full(2, t, np.int32), None, self.rcut)
+            self._engine.compute(lists.neighbourhood, Outputs())
+        for stage in self.seconds:
+            self.seconds[stage] = 0.0
 
     def evaluate(
         self,
@@ -128,10 +159,12 @@ class Potential:
         ------
         lmp_dp.errors.InputError
             Shapes do not fit, numbers are not finite, a type is unknown, the cell is singular.
+        lmp_dp.errors.RangeError
+            ``sel`` or the tables are exceeded, and that is to be an error.
         """
         positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
         lists = periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c)
-        result = self._engine.compute(
+        result = self.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
         )
         assert result.virial_cc is not None
@@ -144,6 +177,10 @@ class Potential:
             atom_energies=result.atom_energies_a[: len(positions_ac)],
             atom_virials=lists.fold(result.atom_virials_acc),
         )
+
+
+def _python_warning(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
 
 
 def _checked(

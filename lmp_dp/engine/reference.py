@@ -25,6 +25,7 @@ class ReferenceEngine:
     """Evaluates a model with the array namespace `xp` (``numpy`` or ``cupy``)."""
 
     def __init__(self, model: DeepPotential, xp: ModuleType = np) -> None:
+        self.seconds: dict[str, float] = {}
         self._model = _in_namespace(model, xp)
         self._xp = xp
         d = model.descriptor
@@ -44,11 +45,12 @@ class ReferenceEngine:
         virial_cc = xp.zeros((3, 3))
         atom_virials_acc = xp.zeros((n_all, 3, 3)) if outputs.atom_virials else None
 
+        dropped = beyond = 0
         centre_types_n = types_a[centres_n]
         for first in range(0, len(centres_n), self._chunk):
             chunk = slice(first, first + self._chunk)
             chunk_offsets_n = offsets_n[first : first + self._chunk + 1]
-            slots_ns = environment.select_neighbours(
+            slots_ns, n_dropped = environment.select_neighbours(
                 positions_ac,
                 types_a,
                 centres_n[chunk],
@@ -57,12 +59,16 @@ class ReferenceEngine:
                 self._model.descriptor.sel_t,
                 self._model.descriptor.rcut,
             )
+            dropped += n_dropped
             for t in range(len(self._model.type_map)):
                 members_n = xp.nonzero(centre_types_n[chunk] == t)[0]
                 if len(members_n) == 0:
                     continue
                 centre_n, slots = centres_n[chunk][members_n], slots_ns[members_n]
-                energies_n, r_nsc, g_nsc = self._evaluate(t, positions_ac, centre_n, slots)
+                energies_n, r_nsc, g_nsc, n_beyond = self._evaluate(
+                    t, positions_ac, centre_n, slots
+                )
+                beyond += n_beyond
                 energies_a[centre_n] = energies_n
                 filled = slots >= 0
                 virial_cc += assembly.add_pairs(
@@ -79,18 +85,21 @@ class ReferenceEngine:
             virial_cc=to_numpy(virial_cc) if outputs.virial else None,
             atom_energies_a=to_numpy(energies_a) if outputs.atom_energies else None,
             atom_virials_acc=None if atom_virials_acc is None else to_numpy(atom_virials_acc),
+            dropped=dropped,
+            beyond_table=beyond,
         )
 
     def _evaluate(
         self, t: int, positions_ac: Array, centre_n: Array, slots_ns: Array
-    ) -> tuple[Array, Array, Array]:
-        """Energies, displacements and pair gradients of centres of element `t`."""
+    ) -> tuple[Array, Array, Array, int]:
+        """Energies, displacements, pair gradients and neighbours too close, for element `t`."""
         xp, d, fitting = self._xp, self._model.descriptor, self._model.fitting
         r_nsc, rows_nsk, slopes_nskc = environment.forward(
             positions_ac, centre_n, slots_ns, d.rcut, d.rcut_smth
         )
         normalised_nsk = ((rows_nsk - d.davg_tk[t]) / d.dstd_tk[t]).astype(d.dtype)
-        d_nd, tape = descriptor.forward(d, t, normalised_nsk, slots_ns >= 0)
+        filled_ns = slots_ns >= 0
+        d_nd, tape = descriptor.forward(d, t, normalised_nsk, filled_ns)
 
         net = fitting.nets[t]
         e_n1, slopes = network.forward(net, d_nd.astype(fitting.dtype))
@@ -100,7 +109,9 @@ class ReferenceEngine:
 
         dd_nd = network.backward(net, xp.ones_like(e_n1), slopes)
         drows_nsk = descriptor.backward(d, dd_nd.astype(d.dtype), tape).astype(xp.float64)
-        return energies_n, r_nsc, environment.backward(drows_nsk / d.dstd_tk[t], slopes_nskc)
+        g_nsc = environment.backward(drows_nsk / d.dstd_tk[t], slopes_nskc)
+        beyond = descriptor.beyond_tables(d, t, normalised_nsk, filled_ns)
+        return energies_n, r_nsc, g_nsc, beyond
 
 
 def _in_namespace(model: DeepPotential, xp: ModuleType) -> DeepPotential:

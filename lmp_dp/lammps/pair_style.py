@@ -17,6 +17,7 @@ import os
 import traceback
 from collections.abc import Callable, Sequence
 from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +25,17 @@ from numpy.typing import NDArray
 
 from lmp_dp import __version__
 from lmp_dp.errors import InputError, LmpDpError
-from lmp_dp.lammps import type_table
+from lmp_dp.lammps import timing, type_table
 from lmp_dp.lammps.units import Units, units_of
 
 if TYPE_CHECKING:
     from lmp_dp.engine import Potential, Result
 
+#: What `Watch.totals` counts, as said at the end of a run.
+REPORTS = (
+    "neighbours were left out because the model's sel is too small",
+    "pairs were closer than the model's tables were made for",
+)
 CALL_OK, CALL_FAILED, CALL_INTERRUPTED = 0, 1, 2
 
 
@@ -74,6 +80,8 @@ class Shared(ctypes.Structure):
         ("n_centres", c_int32),
         ("rebuilt", c_int32),
         ("want_virial", c_int32),
+        ("counts", c_int64 * 2),
+        ("total_counts", c_int64 * 2),
     )
 
 
@@ -134,8 +142,9 @@ def read_arguments(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
         If the model is missing, or a keyword is unknown or has no value.
     """
     usage = (
-        "pair_style dp MODEL.h5 [backend auto|reference|cpu|gpu|gpu-reference] "
-        "[precision float64|float32] [threads N]"
+        "pair_style dp MODEL.h5 [backend auto|cpu|reference|gpu-reference] "
+        "[precision float64|float32] [threads N] [sel warn|error|ignore] "
+        "[table warn|error|ignore] [timing yes|no]"
     )
     if not words:
         raise InputError(f"no model file is named: write {usage}")
@@ -143,13 +152,15 @@ def read_arguments(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     options: dict[str, Any] = {}
     while rest:
         keyword, *rest = rest
-        if keyword not in ("backend", "precision", "threads"):
+        if keyword not in ("backend", "precision", "threads", "sel", "table", "timing"):
             raise InputError(f"unknown keyword {keyword}: write {usage}")
         if not rest:
             raise InputError(f"keyword {keyword} has no value: write {usage}")
         value, *rest = rest
         if keyword == "threads" and not (value.isdecimal() and int(value) > 0):
             raise InputError(f"threads {value} is not a positive whole number")
+        if keyword == "timing" and value not in ("yes", "no"):
+            raise InputError(f"timing {value} is unknown: write timing yes or timing no")
         options[keyword] = int(value) if keyword == "threads" else value
     return path, options
 
@@ -184,16 +195,17 @@ class PairStyle:
     """
 
     def __init__(self, shared: Shared, words: Sequence[str]) -> None:
-        from lmp_dp.engine import (
-            Neighbourhood,
-            Outputs,
-            Potential,
-        )  # heavy: not before a model is used
+        # heavy: not before a model is used
+        from lmp_dp.engine import Neighbourhood, Outputs, Potential
 
         self.path, options = read_arguments(words)
         options.setdefault("threads", threads_per_rank(shared.local_size, shared.node_cores))
         self.shared = shared
+        self._timing = options.pop("timing", "no") == "yes"
+        self._wall, self._atom_steps = 0.0, 0
         self.potential: Potential = Potential(self.path, **options)
+        self.potential.on_warning = lambda text: self.say(None, f"pair_style dp: {text}")
+        self.potential.warm_up()  # compiled kernels before the first step, not in it
         self._neighbourhood = Neighbourhood
         self._outputs = Outputs
         self.units: Units | None = None
@@ -261,6 +273,7 @@ class PairStyle:
 
     def compute(self) -> None:
         """One step: call the engine on LAMMPS's arrays, and add what it gives."""
+        start = perf_counter()
         shared, units = self.shared, self.units
         assert units is not None  # init() ran
         n_all, n_centres = shared.n_all, shared.n_centres
@@ -295,6 +308,9 @@ class PairStyle:
             ),
         )
         self._add(result, units)
+        shared.counts[:] = list(self.potential.watch.totals.values())
+        self._wall += perf_counter() - start
+        self._atom_steps += n_centres
 
     def _add(self, result: Result, units: Units) -> None:
         """Add a result to LAMMPS's arrays, in LAMMPS's units."""
@@ -323,10 +339,20 @@ class PairStyle:
                 virials9_a += _all9(virials_acc) * energy
 
     def finish(self) -> None:
-        """After each run: what the engine has to report."""
-        report = getattr(self.potential, "report", None)
-        if report is not None:
-            self.say(report())
+        """After each run: totals of what the model could not represent, and the times."""
+        lines = [
+            f"pair_style dp: in total {count} {text}\n"
+            for count, text in zip(self.shared.total_counts, REPORTS, strict=True)
+            if count
+        ]
+        if self._timing:
+            seconds = self.potential.seconds
+            lines.append(
+                timing.table(seconds, self._wall, self.potential.threads, self._atom_steps)
+            )
+            seconds.update(dict.fromkeys(seconds, 0.0))
+            self._wall, self._atom_steps = 0.0, 0
+        self.say("".join(lines) or None)
 
     def close(self) -> None:
         """The pair style is gone; an engine that holds a device lets go of it."""

@@ -34,7 +34,7 @@ class Table:
     lower : float
         Start of the first cell, in normalised s; the smallest value that s takes.
     inner : float
-        Normalised s of the smallest distance that the fine part was made for.
+        Normalised s where the fine part ends (atoms closer than training data came).
     cell_width : float
         Width of a cell (normalised s).
     pieces_q : (n_cells,) int array

@@ -13,6 +13,9 @@ sums over neighbours):
 
     energy per atom 1e-8 eV, force 1e-6 eV/Å, virial 1e-5 eV, energy of an atom 1e-7 eV
 
+and more in frames where atoms come closer than the tables' fine part: as the tables' own
+tolerance, these grow as the 12th power of s = 1/r.
+
 models with float32 nets (round-off 6e-8, which forces inherit relative to their size), with F the
 root mean square of the force components of a frame (at least 1 eV/Å) and n its number of atoms:
 
@@ -35,9 +38,11 @@ from rich.console import Console
 from rich.table import Table
 
 import lmp_dp
+from lmp_dp.engine import periodic
 from lmp_dp.errors import LmpDpError
 from lmp_dp.lammps import type_table
 from lmp_dp.model import DeepPotential, load
+from lmp_dp.tools.compress import OUTER_LIMIT, OUTER_POWER
 from lmp_dp.tools.lammps_frames import Frames, Values, evaluate, read_data
 
 DISPLACEMENTS = (0.01, 0.3)  # Å: largest shift of a coordinate, first and last copy
@@ -166,7 +171,7 @@ def run_check(
         precision=loaded.precision,
         n_atoms=len(start.types_a),
         seed=seed,
-        quantities=_quantities(dp, deepmd, loaded),
+        quantities=_quantities(dp, deepmd, loaded, _relaxation(everything, loaded)),
         frames=[
             FrameReport(
                 displacement=displacements[f],
@@ -216,14 +221,35 @@ def _changed(start: Frames, n: int, seed: int) -> tuple[Frames, list[float], lis
     return frames, displacements.tolist(), strains
 
 
-def _quantities(dp: Values, deepmd: Values, model: DeepPotential) -> list[Quantity]:
+def _relaxation(frames: Frames, model: DeepPotential) -> NDArray[Any]:
+    """Factor on a compressed model's tolerances, by the closest pair of each frame."""
+    d = model.descriptor
+    tables = [(t, table) for t, row in enumerate(d.tables) for table in row if table is not None]
+    if not tables:
+        return np.ones(len(frames.positions_fac))
+    s_fine = min(table.inner * d.dstd_tk[t, 0] + d.davg_tk[t, 0] for t, table in tables)
+    factors = []
+    for positions_ac, cell_cc in zip(frames.positions_fac, frames.cells_fcc, strict=True):
+        nb = periodic.build(positions_ac, frames.types_a, cell_cc, 1.0 / s_fine).neighbourhood
+        centre_p = np.repeat(nb.centres_n, np.diff(nb.offsets_n))
+        r_pc = nb.positions_ac[nb.neighbours_p] - nb.positions_ac[centre_p]
+        closest = np.linalg.norm(r_pc, axis=1).min(initial=1.0 / s_fine)
+        factors.append(min((1.0 / (closest * s_fine)) ** OUTER_POWER, OUTER_LIMIT))
+    return np.array(factors)
+
+
+def _quantities(
+    dp: Values, deepmd: Values, model: DeepPotential, relaxation_f: NDArray[Any]
+) -> list[Quantity]:
     n = deepmd.forces_fac.shape[1]
     norm_f = np.maximum(1.0, np.sqrt((deepmd.forces_fac**2).mean(axis=(1, 2))))
     one_f = np.ones_like(norm_f)
     if model.precision == "float64":
         exact = [1e-10, 1e-9, 1e-8, 1e-9]
         compressed = [1e-8, 1e-6, 1e-5, 1e-7]
-        tolerances = [value * one_f for value in (compressed if model.descriptor.tables else exact)]
+        tolerances = [
+            value * relaxation_f for value in (compressed if model.descriptor.tables else exact)
+        ]
     else:
         relative_f = 1e-4 * norm_f
         tolerances = [1e-5 * one_f, relative_f, relative_f * np.sqrt(n), 1e-4 * one_f]

@@ -1,10 +1,12 @@
 r"""``lmp-dp compress``: tabulate the embedding nets of a model.
 
-Range: from the value that s takes beyond the cutoff to the one at the smallest distance, and a
-coarser part up to five times that. Basis: the net's channels on a dense grid span, up to the
-tolerance, R directions (singular value decomposition; the padded slots' direction is kept
-exactly). Pieces: quintic Hermite polynomials from exact first and second derivatives; by default
-each cell is halved until the error between the nodes is below the tolerance.
+Range: s from beyond the cutoff to the smallest distance in the training data (the fine part), and
+on to five times that. Beyond the fine part the tolerance grows as the 12th power of s, as energies
+do there: such distances are rare, and the net itself extrapolates. Basis: on a dense grid the
+net's channels span, up to the tolerance, R directions (singular value decomposition; the padded
+slots' direction is kept exactly). Pieces: quintic Hermite polynomials from exact first and second
+derivatives; by default each cell is halved until the error between the nodes is below the
+tolerance.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from lmp_dp.model.table import Table
 
 #: Default bound of the tables' error, relative to the largest |G|.
 TOLERANCE = 1e-9
-#: The table continues to this multiple of the inner end, as DeePMD-kit's does ...
+#: The table continues to this multiple of the fine part's end, as DeePMD-kit's does.
 OUTER_FACTOR = 5.0
-#: ... with this much larger tolerance (atoms this close do not occur in sound dynamics).
-OUTER_TOLERANCE = 1e4
+#: Beyond the fine part the tolerance grows with this power of s, up to this factor.
+OUTER_POWER, OUTER_LIMIT = 12, 1e7
 #: Cells in the fine part when the pieces adapt; a cell is cut into at most 2^_MAX_HALVINGS.
 _CELLS, _MAX_HALVINGS = 32, 8
 #: Hermite interpolation on 0 <= x <= 1: rows f0, f0', f0'', f1, f1', f1''; columns x^0..x^5.
@@ -64,7 +66,8 @@ def compress(
         Fixed width of the pieces (normalised s) in place of adapting to the tolerance; ten times
         that in the outer part.
     min_distance : float, optional
-        Smallest distance of two atoms (Å); default is the smallest of the training data.
+        Smallest distance of two atoms (Å), where the fine part ends; default is the smallest of
+        the training data.
     drop_networks : bool
         Leave the nets out of the result.
     progress : callable
@@ -92,9 +95,8 @@ def compress(
         raise InputError(f"step is {step}, expected 1e-4 <= step <= 1")
 
     n_types = len(model.type_map)
-    s_inner = _s(distance, d.rcut, d.rcut_smth)
     padding_t = -d.davg_tk[:, 0] / d.dstd_tk[:, 0]
-    inner_t = (s_inner - d.davg_tk[:, 0]) / d.dstd_tk[:, 0]
+    inner_t = (_s(distance, d.rcut, d.rcut_smth) - d.davg_tk[:, 0]) / d.dstd_tk[:, 0]
     tables: dict[int, Table] = {}
     pairs = [(i, j) for i in range(n_types) for j in range(n_types)]
     padding_tjm = np.zeros((n_types, n_types, d.n_channels))
@@ -106,14 +108,11 @@ def compress(
         padding_tjm[i, j] = jet.evaluate(net, padding_t[i : i + 1])[0][0]
         if id(net) not in tables:  # one-sided models share a net between centres
             centres = [c for c in range(n_types) if d.embeddings[c][j] is net]
-            tables[id(net)] = _tabulate(
-                net,
-                padding_t[centres],
+            span = _Range(
                 float(padding_t[centres].min()),
                 float(inner_t[centres].max()),
-                tolerance,
-                step,
             )
+            tables[id(net)] = _tabulate(net, padding_t[centres], span, tolerance, step)
     descriptor = dataclasses.replace(
         d,
         embeddings=() if drop_networks else d.embeddings,
@@ -131,23 +130,36 @@ def _s(r: float, rcut: float, rcut_smth: float) -> float:
     return (u**3 * (-6 * u * u + 15 * u - 10) + 1) / r
 
 
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """Start of a table and end of its fine part (normalised s)."""
+
+    lower: float
+    inner: float
+
+    @property
+    def end(self) -> float:
+        return self.lower + OUTER_FACTOR * (self.inner - self.lower)
+
+    def relaxation(self, s: np.ndarray) -> np.ndarray:
+        """Factor on the tolerance at s."""
+        ratio = np.maximum((s - self.lower) / (self.inner - self.lower), 1.0)
+        return np.minimum(ratio**OUTER_POWER, OUTER_LIMIT)
+
+
 def _tabulate(
-    net: Network,
-    padding: np.ndarray,
-    lower: float,
-    inner: float,
-    tolerance: float,
-    step: float | None,
+    net: Network, padding: np.ndarray, span: _Range, tolerance: float, step: float | None
 ) -> Table:
     """Basis, cells and pieces of one net."""
+    lower, inner = span.lower, span.inner
     if step is None:
         n_inner = _CELLS
         width = (inner - lower) / n_inner
     else:
         width = step * 10  # the outer part's piece
         n_inner = int(np.ceil((inner - lower) / width - 1e-9))
-    n_cells = int(np.ceil((max(OUTER_FACTOR * inner, inner + width) - lower) / width))
-    basis_rm, largest = _basis(net, padding, lower, inner, tolerance)
+    n_cells = int(np.ceil((span.end - lower) / width))
+    basis_rm, largest = _basis(net, padding, span, tolerance)
     allowed = tolerance * largest
 
     pieces, coefficients = [], []
@@ -156,7 +168,7 @@ def _tabulate(
         if step is not None:
             n, part = (10 if cell < n_inner else 1), None
         else:
-            bound = allowed if cell < n_inner else allowed * OUTER_TOLERANCE
+            bound = allowed * float(span.relaxation(np.array(start)))
             n, part = _adapted(net, basis_rm, start, width, bound)
         pieces.append(n)
         coefficients.append(_hermite(net, basis_rm, start, width, n) if part is None else part)
@@ -182,18 +194,20 @@ def _tabulate(
 
 
 def _basis(
-    net: Network, padding: np.ndarray, lower: float, inner: float, tolerance: float
+    net: Network, padding: np.ndarray, span: _Range, tolerance: float
 ) -> tuple[np.ndarray, float]:
-    """Orthonormal rows that span the channels up to the tolerance, and the largest |G|.
+    """Orthonormal rows that span the channels up to the tolerance, and the largest fine |G|.
 
     G at the padded slots comes first, so that it is represented exactly.
     """
     # nets are steepest at the smallest s: quadratic spacing
-    grid_p = lower + (inner - lower) * np.linspace(0.0, 1.0, 4001) ** 2
+    fine_p = span.lower + (span.inner - span.lower) * np.linspace(0.0, 1.0, 4001) ** 2
+    grid_p = np.concatenate([fine_p, np.linspace(span.inner, span.end, 2001)[1:]])
     g_pm = jet.evaluate(net, grid_p)[0]
-    largest = float(np.abs(g_pm).max())
+    largest = float(np.abs(g_pm[: len(fine_p)]).max())
     first_rm = _orthonormal(jet.evaluate(net, padding)[0])
     rest_pm = g_pm - (g_pm @ first_rm.T) @ first_rm
+    rest_pm /= span.relaxation(grid_p)[:, None]
     _, _, directions_rm = np.linalg.svd(rest_pm, full_matrices=False)
     # the fewest directions whose remainder is nowhere above the tolerance
     residual_pm = rest_pm.copy()

@@ -48,7 +48,7 @@ def deviations(potential: Potential, frame: Frame) -> dict[str, float]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", RECORDED)
 def test_agrees_with_recorded_values(name: str, backend: str, converted) -> None:
-    potential = Potential(converted(name), backend=backend)
+    potential = Potential(converted(name), backend=backend, sel="ignore")
     frames = recorded_frames(name)
     assert {frame.name.rsplit("/")[-1] for frame in frames} == {
         "periodic",
@@ -70,7 +70,7 @@ def test_agrees_with_deepmd_now(name: str, converted) -> None:
     """Not from the record: DeePMD-kit evaluates a fresh configuration in this test."""
     from deepmd.infer import DeepPot
 
-    potential = Potential(converted(name))
+    potential = Potential(converted(name), sel="ignore")
     rng = np.random.default_rng(17)
     cell = np.array([[8.0, 0.0, 0.0], [1.5, 7.0, 0.0], [-2.0, 1.0, 7.5]])
     grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3) / 4

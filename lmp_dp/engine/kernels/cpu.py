@@ -11,23 +11,19 @@ Per row, as structures of arrays (``capacity`` columns, of which the rows are th
 the neighbour. A slot without a neighbour is not a row: what all empty slots of a centre add to
 the moment is ``missing_b`` times a constant.
 
-Kernels release the GIL, are compiled on first use and cached on disk by numba.
+Kernels release the GIL; `compiled` says how and where they are compiled.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lmp_dp.engine.kernels.compiled import kernel
 from lmp_dp.engine.kernels.simd import fill, load, multiply, multiply_add, store, total
-
-# Sums may be reordered (they are vectorised), NaN and infinity keep their meaning.
-_FAST = {"reassoc", "contract", "nsz", "arcp"}
-_jit = numba.njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")
 
 
 # --------------------------------------------------------------------------- environment
-@_jit
+@kernel
 def gather_rows(
     positions_ac,  # (n_all, 3) float64
     types_a,  # (n_all,) int32
@@ -105,7 +101,7 @@ def gather_rows(
     return row, dropped
 
 
-@_jit
+@kernel
 def _keep_nearest(t, keep, count, found, candidates, candidate_r2, candidate_type):
     """Mark (type -1) all but the `keep` nearest candidates of element t; ties go by index."""
     order = np.empty(count, np.int64)
@@ -128,7 +124,7 @@ def _keep_nearest(t, keep, count, found, candidates, candidate_r2, candidate_typ
         candidate_type[order[k]] = -1
 
 
-@_jit
+@kernel
 def environment(r_cp, n_rows, rcut, rcut_smth, width, davg_k, dstd_k, s_p, ds_p, rows_kp):
     """s = sw(r)/r, ds/dr and the normalised rows (R - davg)/dstd, computed in float64."""
     shift = davg_k / dstd_k
@@ -150,7 +146,7 @@ def environment(r_cp, n_rows, rcut, rcut_smth, width, davg_k, dstd_k, s_p, ds_p,
         rows_kp[3, p] = s_over_r * z * scale[3] - shift[3]
 
 
-@_jit
+@kernel
 def pair_gradients(r_cp, n_rows, dstd_k, s_p, ds_p, drows_kp, g_cp):
     """dE/dr_c of each row (float64): the environment's backward pass."""
     scale = 1.0 / dstd_k
@@ -166,7 +162,7 @@ def pair_gradients(r_cp, n_rows, dstd_k, s_p, ds_p, drows_kp, g_cp):
         g_cp[2, p] = along * z + s_over_r * q3
 
 
-@_jit
+@kernel
 def virial_of_rows(r_cp, g_cp, n_rows, virial_cc):
     """W_ab = -sum_p g_a r_b."""
     for a in range(3):
@@ -177,7 +173,7 @@ def virial_of_rows(r_cp, g_cp, n_rows, virial_cc):
             virial_cc[a, b] = -w
 
 
-@_jit
+@kernel
 def scatter(r_cp, g_cp, neighbour_p, first_tb, centres_n, members_b, forces_ac, atom_virials_acc):
     """Add a chunk's forces and (if the array is not empty) per-atom virials."""
     n_types, n_b = first_tb.shape[0], first_tb.shape[1] - 1
@@ -204,7 +200,7 @@ def scatter(r_cp, g_cp, neighbour_p, first_tb, centres_n, members_b, forces_ac, 
 
 
 # --------------------------------------------------------------------------- tables
-@_jit
+@kernel
 def locate(s_p, first, last, lower, inner, cell_width, pieces_q, first_q, piece_p, x_p):
     """Piece and local coordinate of rows first..last (see `lmp_dp.engine.table.locate`).
 
@@ -229,7 +225,7 @@ def locate(s_p, first, last, lower, inner, cell_width, pieces_q, first_q, piece_
     return beyond
 
 
-@_jit
+@kernel
 def _polynomial(coefficients_pkr, at, rank, x):
     """phi on one vector of basis functions; `at` is the flat index of x^0."""
     phi = load(coefficients_pkr, at + 5 * rank)
@@ -238,7 +234,7 @@ def _polynomial(coefficients_pkr, at, rank, x):
     return phi
 
 
-@_jit
+@kernel
 def table_moment(
     rows_kp, piece_p, x_p, coefficients_pkr, first_b, missing_b, padding_kr, start, lanes, b_bkq
 ):
@@ -302,7 +298,7 @@ def table_moment(
                 )
 
 
-@_jit
+@kernel
 def table_gradients(
     rows_kp, piece_p, x_p, coefficients_pkr, slope_p, first_b, db_bkq, start, lanes, drows_kp
 ):
@@ -342,7 +338,7 @@ def table_gradients(
 
 
 # --------------------------------------------------------------------------- embedding nets
-@_jit
+@kernel
 def first_layer(s_p, first, last, weight_o, bias_o, z_po):
     """z = s w + b for the one input of an embedding net."""
     for p in range(last - first):
@@ -351,7 +347,7 @@ def first_layer(s_p, first, last, weight_o, bias_o, z_po):
             z_po[p, o] = s * weight_o[o] + bias_o[o]
 
 
-@_jit
+@kernel
 def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, first, y_po, dy_po):
     """Output and tangent of a first layer: y = [s +] idt a, dy = [1 +] idt a' w."""
     n, width = a_po.shape
@@ -367,7 +363,7 @@ def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, first, y_po, dy_po):
                 dy_po[p, o] += one
 
 
-@_jit
+@kernel
 def join(a_po, slope_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
     """Output and tangent of a layer; `dy_po` holds dx W on entry. joins: 0 no, 1 add, 2 double."""
     n, width = a_po.shape
@@ -382,7 +378,7 @@ def join(a_po, slope_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
                 dy_po[p, part * n_in + i] += dx_pi[p, i]
 
 
-@_jit
+@kernel
 def tanh_slope(a_po, slope_po):
     """Derivative of tanh from its value."""
     one = a_po.dtype.type(1.0)
@@ -391,7 +387,7 @@ def tanh_slope(a_po, slope_po):
             slope_po[p, o] = one - a_po[p, o] * a_po[p, o]
 
 
-@_jit
+@kernel
 def network_moment(rows_kp, g_pm, first_b, missing_b, padding_km, b_bkm):
     """B_km += sum_rows R_k G_m + missing padding_km for one neighbour element.
 
@@ -435,7 +431,7 @@ def network_moment(rows_kp, g_pm, first_b, missing_b, padding_km, b_bkm):
             t3[m] += pad * padding_km[3, m]
 
 
-@_jit
+@kernel
 def network_gradients(rows_kp, g_pm, dg_pm, first_b, db_bkm, drows_kp):
     """dE/dR_k of the rows of one neighbour element from G and dG/ds."""
     channels = g_pm.shape[1]
@@ -459,7 +455,7 @@ def network_gradients(rows_kp, g_pm, dg_pm, first_b, db_bkm, drows_kp):
 
 
 # --------------------------------------------------------------------------- features, fitting
-@_jit
+@kernel
 def features(c_bkr, rank, n_axis, lanes, f_bf):
     """S_ab = sum_k C_ka C_kb for b < n_axis, b <= a < rank (see `lmp_dp.engine.reduction`).
 
@@ -484,7 +480,7 @@ def features(c_bkr, rank, n_axis, lanes, f_bf):
             at += rank - axis
 
 
-@_jit
+@kernel
 def features_backward(c_bkr, df_bf, rank, n_axis, dc_bkr):
     """dE/dC_ka = sum_b dF_ab C_kb + [a < n_axis] sum_a' dF_a'a C_ka'."""
     n_b = len(c_bkr)
@@ -515,7 +511,7 @@ def features_backward(c_bkr, df_bf, rank, n_axis, dc_bkr):
             at += rank - axis
 
 
-@_jit
+@kernel
 def fitting_join(a_bo, slope_bo, idt_o, has_idt, x_bo, joins):
     """Layer output in place of act(z): a <- [x +] idt a; slope <- idt act'."""
     n, width = a_bo.shape

@@ -53,6 +53,8 @@ struct Shared {
   int32_t n_local, n_all, n_centres;
   int32_t rebuilt;      // 1 if centres, offsets and neighbours changed since the last call
   int32_t want_virial;
+  int64_t counts[2];          // set by Python: neighbours dropped, pairs outside of the tables
+  int64_t total_counts[2];    // their sums over all ranks, for finish
 };
 
 // The calls into Python return one of these.

@@ -247,7 +247,9 @@ void PairDP::flatten()
 
 void PairDP::finish()
 {
-  if (python->finish) together(python->finish(&shared));
+  if (!python->finish) return;
+  MPI_Allreduce(shared.counts, shared.total_counts, 2, MPI_INT64_T, MPI_SUM, world);
+  together(python->finish(&shared));
 }
 
 // Who shares this node, for the choice of threads and GPU: the rank among the processes here, and the

@@ -1,0 +1,66 @@
+"""What a model cannot represent is counted, and reported as the user wants.
+
+Two things go unnoticed otherwise: more neighbours of an element within the cutoff than ``sel``
+has slots (the farthest are dropped), and atoms closer than a compressed model's tables were made
+for (the tables go on coarser, then as straight lines).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lmp_dp.engine.neighbourhood import Result
+from lmp_dp.errors import InputError, RangeError
+
+POLICIES = ("warn", "error", "ignore")
+_MEANING = {
+    "sel": (
+        "neighbours within the cutoff exceed the model's sel; the farthest are left out, as in "
+        "DeePMD-kit"
+    ),
+    "table": "pairs of atoms are closer than the model's tables were made for",
+}
+
+
+@dataclass
+class Watch:
+    """Counts over all evaluations, and what to do about them.
+
+    Attributes
+    ----------
+    sel, table : {"warn", "error", "ignore"}
+        What to do when neighbours are dropped, and when pairs lie outside of the tables.
+    totals : dict
+        Neighbours dropped and pairs outside, summed over all evaluations.
+    """
+
+    sel: str = "warn"
+    table: str = "warn"
+    totals: dict[str, int] = field(default_factory=lambda: {"sel": 0, "table": 0})
+
+    def __post_init__(self) -> None:
+        for name in ("sel", "table"):
+            policy = getattr(self, name)
+            if policy not in POLICIES:
+                raise InputError(f"{name} '{policy}' is unknown; choose {', '.join(POLICIES)}")
+
+    def note(self, result: Result) -> str | None:
+        """Add a result's counts; a warning if something is found for the first time.
+
+        Raises
+        ------
+        RangeError
+            Something is found whose policy is "error".
+        """
+        texts = []
+        for name, count in (("sel", result.dropped), ("table", result.beyond_table)):
+            if not count:
+                continue
+            text = f"{count} {_MEANING[name]}"
+            policy = getattr(self, name)
+            if policy == "error":
+                raise RangeError(f"{text} (stopped since '{name} error' is set)")
+            if policy == "warn" and not self.totals[name]:
+                texts.append(text)
+            self.totals[name] += count
+        return "; ".join(texts) or None

