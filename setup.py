@@ -24,7 +24,7 @@ lmp-dp compiles a small LAMMPS plugin when it is installed, and found no C++ com
     apt-get install g++        (Debian, Ubuntu)
     dnf install gcc-c++        (Fedora, RHEL)
     conda install gxx          (conda)
-or name one in the environment: CXX=/path/to/compiler pip install lmp-dp
+or name one in the environment: CXX=/path/to/compiler pip install .
 """
 
 

@@ -513,5 +513,5 @@ class _Worker:
             dy_bo = dx_bi
         dc_bkr = self._take("dC", c_bkr.shape, fitting.dtype)
         df_bf = np.ascontiguousarray(dy_bo)
-        kernels.features_backward(c_bkr, df_bf, c.rank, c.n_axis, dc_bkr)
+        kernels.features_backward(c_bkr, df_bf, c.rank, c.n_axis, lanes, dc_bkr)
         return energies_b, dc_bkr.astype(self._dtype, copy=False)

@@ -34,8 +34,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata, util
@@ -720,6 +720,16 @@ def _layouts(text: str) -> list[Layout]:
     return list(dict.fromkeys(layouts))
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM as an exception, like Ctrl-C, so that the LAMMPS processes are ended as well."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(args: argparse.Namespace) -> int:
     """``lmp-dp bench``: 0; errors are raised (status 2)."""
     # before the long part: what would only fail after it
@@ -728,9 +738,7 @@ def main(args: argparse.Namespace) -> int:
             raise BenchError(f"{name} cannot be written: there is no such folder")
     if args.plot and util.find_spec("matplotlib") is None:
         raise BenchError("--plot needs matplotlib: pip install 'lmp-dp[plot]'")
-    # an exception, so that the LAMMPS processes are ended as well
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    with Console(stderr=True).status("starting") as status:
+    with _ended_by_sigterm(), Console(stderr=True).status("starting") as status:
         report = run_bench(
             args.model,
             args.data,

@@ -481,33 +481,51 @@ def features(c_bkr, rank, n_axis, lanes, f_bf):
 
 
 @kernel
-def features_backward(c_bkr, df_bf, rank, n_axis, dc_bkr):
+def features_backward(c_bkr, df_bf, rank, n_axis, lanes, dc_bkr):
     """dE/dC_ka = sum_b dF_ab C_kb + [a < n_axis] sum_a' dF_a'a C_ka'."""
-    n_b = len(c_bkr)
-    zero = c_bkr.dtype.type(0.0)
+    n_b, _, n_columns = c_bkr.shape
+    width = len(lanes)
+    zero = fill(c_bkr.dtype.type(0.0))
+    dc_bkr[:] = c_bkr.dtype.type(0.0)
+    at = 0
     for b in range(n_b):
-        df_f = df_bf[b]
         d0, d1, d2, d3 = dc_bkr[b, 0], dc_bkr[b, 1], dc_bkr[b, 2], dc_bkr[b, 3]
         c0, c1, c2, c3 = c_bkr[b, 0], c_bkr[b, 1], c_bkr[b, 2], c_bkr[b, 3]
-        dc_bkr[b] = zero
-        at = 0
+        of_b = b * 4 * n_columns
         for axis in range(n_axis):
             x0, x1, x2, x3 = c0[axis], c1[axis], c2[axis], c3[axis]
-            s0 = s1 = s2 = s3 = zero
-            for a in range(axis, rank):
-                g = df_f[at + a - axis]
-                d0[a] += g * x0
-                d1[a] += g * x1
-                d2[a] += g * x2
-                d3[a] += g * x3
-                s0 += g * c0[a]
-                s1 += g * c1[a]
-                s2 += g * c2[a]
-                s3 += g * c3[a]
-            d0[axis] += s0
-            d1[axis] += s1
-            d2[axis] += s2
-            d3[axis] += s3
+            v0, v1, v2, v3 = fill(x0), fill(x1), fill(x2), fill(x3)
+            s0, s1, s2, s3 = zero, zero, zero, zero
+            whole = (rank - axis) // width * width
+            for v in range(0, whole, width):
+                g = load(df_bf, at + v)
+                a = of_b + axis + v
+                s0 = multiply_add(g, load(c_bkr, a), s0)
+                store(dc_bkr, a, multiply_add(g, v0, load(dc_bkr, a)))
+                a += n_columns
+                s1 = multiply_add(g, load(c_bkr, a), s1)
+                store(dc_bkr, a, multiply_add(g, v1, load(dc_bkr, a)))
+                a += n_columns
+                s2 = multiply_add(g, load(c_bkr, a), s2)
+                store(dc_bkr, a, multiply_add(g, v2, load(dc_bkr, a)))
+                a += n_columns
+                s3 = multiply_add(g, load(c_bkr, a), s3)
+                store(dc_bkr, a, multiply_add(g, v3, load(dc_bkr, a)))
+            t0, t1, t2, t3 = total(s0), total(s1), total(s2), total(s3)
+            for a in range(axis + whole, rank):
+                h = df_bf[b, at - b * df_bf.shape[1] + a - axis]
+                t0 += h * c0[a]
+                t1 += h * c1[a]
+                t2 += h * c2[a]
+                t3 += h * c3[a]
+                d0[a] += h * x0
+                d1[a] += h * x1
+                d2[a] += h * x2
+                d3[a] += h * x3
+            d0[axis] += t0
+            d1[axis] += t1
+            d2[axis] += t2
+            d3[axis] += t3
             at += rank - axis
 
 
