@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from queue import SimpleQueue
 from time import perf_counter
@@ -23,16 +22,14 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from lmp_dp.engine import environment, network
+from lmp_dp.engine import environment
 from lmp_dp.engine.activation import value_and_slope
+from lmp_dp.engine.cpu_layout import Layout, NetworkBlock, TableBlock
 from lmp_dp.engine.kernels import cpu as kernels
 from lmp_dp.engine.kernels.simd import WIDTH
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
-from lmp_dp.engine.reduction import Reduction, feature_count, reduce
 from lmp_dp.model.deep_potential import DeepPotential
 from lmp_dp.model.network import Layer, Network
-from lmp_dp.model.precision import cast_network
-from lmp_dp.model.table import Table
 
 #: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache, GEMMs are long
 #: enough. Embedding nets: G and dG/ds of all rows should fit too.
@@ -53,11 +50,11 @@ class CpuEngine:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._blas = ThreadpoolController().select(user_api="blas")
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        constants = [_Constants(model, t) for t in range(self._n_types)]
+        layouts = [Layout(model, t) for t in range(self._n_types)]
         # one chunk per thread under way, one waiting, one being added to the forces
         self._workers: SimpleQueue[_Worker] = SimpleQueue()
         for _ in range(threads + 2):
-            self._workers.put(_Worker(model, constants))
+            self._workers.put(_Worker(model, layouts))
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""
@@ -71,13 +68,15 @@ class CpuEngine:
         with self._blas.limit(limits=1):  # the chunks are the parallelism
             for worker in self._evaluated(nb, longest, energies_a):
                 start = perf_counter()
-                worker.add_to(nb, forces_ac, atom_virials_acc)
-                virial_cc += worker.virial_cc
-                dropped += worker.dropped
-                beyond_table += worker.beyond_table
-                for stage, seconds in zip(STAGES, worker.seconds, strict=False):
-                    self.seconds[stage] += seconds
-                self._workers.put(worker)
+                try:
+                    worker.add_to(nb, forces_ac, atom_virials_acc)
+                    virial_cc += worker.virial_cc
+                    dropped += worker.dropped
+                    beyond_table += worker.beyond_table
+                    for stage, seconds in zip(STAGES, worker.seconds, strict=False):
+                        self.seconds[stage] += seconds
+                finally:
+                    self._workers.put(worker)
                 self.seconds["forces"] += perf_counter() - start
         return Result(
             energy=float(energies_a.sum()),
@@ -96,7 +95,11 @@ class CpuEngine:
 
         def evaluate(t: int, members_b: np.ndarray) -> _Worker:
             worker = self._workers.get()
-            worker.evaluate(t, members_b, nb, longest, energies_a)
+            try:
+                worker.evaluate(t, members_b, nb, longest, energies_a)
+            except BaseException:
+                self._workers.put(worker)
+                raise
             return worker
 
         if self._pool is None:
@@ -104,12 +107,17 @@ class CpuEngine:
                 yield evaluate(t, members_b)
             return
         pending: deque[Future[_Worker]] = deque()
-        for t, members_b in self._chunks(nb):
-            pending.append(self._pool.submit(evaluate, t, members_b))
-            if len(pending) > self._threads:
+        try:
+            for t, members_b in self._chunks(nb):
+                pending.append(self._pool.submit(evaluate, t, members_b))
+                if len(pending) > self._threads:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        finally:  # after an error: workers still under way come back, the error goes up
+            for future in pending:
+                if future.exception() is None:
+                    self._workers.put(future.result())
 
     def _chunks(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
         """(element, rows of the neighbour list), split evenly; independent of the threads."""
@@ -122,166 +130,13 @@ class CpuEngine:
                     yield t, members_b
 
 
-# --------------------------------------------------------------------------- constants
-@dataclass
-class _TableBlock:
-    """A table of one neighbour element, laid out for the kernels (see `table_moment`)."""
-
-    neighbour: int
-    start: int  # first column of B
-    lookup: tuple[float, float, float, np.ndarray, np.ndarray]  # arguments of `locate`
-    coefficients_pkr: np.ndarray
-    slope_p: np.ndarray
-    padding_kr: np.ndarray
-
-
-@dataclass
-class _NetworkBlock:
-    """An embedding net of one neighbour element."""
-
-    neighbour: int
-    net: Network
-    padding_km: np.ndarray
-
-
-class _Constants:
-    """What all chunks with centres of one element share."""
-
-    def __init__(self, model: DeepPotential, t: int) -> None:
-        d, fitting = model.descriptor, model.fitting
-        self.davg_k, self.dstd_k = d.davg_tk[t], d.dstd_tk[t]
-        self.excluded_t = np.ascontiguousarray(d.excluded_tt[t] | (d.sel_t == 0))
-        self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
-        net = fitting.nets[t]
-        weight_do = net.layers[0].weight_io
-        neighbours = [j for j in range(len(d.sel_t)) if not self.excluded_t[j]]
-        row_k = (0.0 - self.davg_k) / self.dstd_k
-        self.blocks: list[_TableBlock | _NetworkBlock]
-        self.k_qr: np.ndarray | None = None
-        self.tabulated = bool(d.tables and neighbours)
-        if self.tabulated:
-            assert d.padding_tjm is not None
-            tables = [d.tables[t][j] for j in neighbours]
-            basis_qm = np.concatenate([table.basis_rm for table in tables if table is not None])
-            reduction = reduce(d, basis_qm, weight_do)
-            self.blocks, self.k_qr, n_columns = _table_blocks(
-                neighbours, tables, reduction, d.padding_tjm[t], row_k, d.dtype
-            )
-            self.n_columns = n_columns
-        else:
-            reduction = _unreduced(d.n_channels, d.axis_neuron, weight_do)
-            self.blocks = [
-                _NetworkBlock(j, net_j, _padding_moment(net_j, row_k, d.dtype))
-                for j in neighbours
-                if (net_j := d.embeddings[t][j]) is not None
-            ]
-            self.n_columns = d.n_channels
-        self.rank, self.n_axis = reduction.rank, reduction.n_axis
-        self.n_features = feature_count(self.rank, self.n_axis)
-        weight_fo = reduction.weight_fo.astype(fitting.dtype)
-        self.fitting = _Fitting(net, weight_fo)
-        self.bias = float(fitting.bias_atom_e_t[t])
-        self.vacuum = fitting.dtype.type(0.0)
-        if fitting.subtract_vacuum_t[t]:
-            self.vacuum = network.forward(net, np.zeros((1, net.n_in), net.dtype))[0][0, 0]
-
-
-def _table_blocks(
-    neighbours: list[int],
-    tables: list[Table | None],
-    reduction: Reduction,
-    padding_jm: np.ndarray,
-    row_k: np.ndarray,
-    dtype: np.dtype,
-) -> tuple[list[_TableBlock | _NetworkBlock], np.ndarray | None, int]:
-    """Blocks, K in `dtype` and the columns of B.
-
-    With one neighbour element K goes into the coefficients and there is none.
-
-    The number of functions per block is padded with zeros to whole vectors.
-    """
-    lanes = WIDTH // dtype.itemsize
-    blocks: list[_TableBlock | _NetworkBlock] = []
-    k_rows, start, first = [], 0, 0
-    for j, table in zip(neighbours, tables, strict=True):
-        assert table is not None
-        k_rr = reduction.k_qr[first : first + table.rank]
-        first += table.rank
-        coefficients_pkr = np.concatenate([table.coefficients_pkr, table.lines()])
-        padding_r = padding_jm[j] @ table.basis_rm.T
-        if len(neighbours) == 1:
-            coefficients_pkr, padding_r = coefficients_pkr @ k_rr, padding_r @ k_rr
-        width = -(-coefficients_pkr.shape[2] // lanes) * lanes
-        extra = (0, width - coefficients_pkr.shape[2])
-        k_rows.append(np.pad(k_rr, ((0, width - len(k_rr)), (0, 0))))
-        first_q = np.concatenate([[0], np.cumsum(table.pieces_q)])
-        slope_p = np.repeat(table.pieces_q, table.pieces_q) / table.cell_width
-        slope_p = np.concatenate([slope_p, [1.0 / table.cell_width] * 2])
-        blocks.append(
-            _TableBlock(
-                neighbour=j,
-                start=start,
-                lookup=(
-                    table.lower,
-                    table.inner,
-                    table.cell_width,
-                    table.pieces_q.astype(np.int64),
-                    first_q.astype(np.int64),
-                ),
-                coefficients_pkr=np.pad(coefficients_pkr, ((0, 0), (0, 0), extra)).astype(dtype),
-                slope_p=slope_p.astype(dtype),
-                padding_kr=np.pad(row_k[:, None] * padding_r, ((0, 0), extra)).astype(dtype),
-            )
-        )
-        start += width
-    if len(neighbours) == 1:
-        return blocks, None, start
-    return blocks, np.concatenate(k_rows).astype(dtype), start
-
-
-def _unreduced(n_channels: int, axis: int, weight_do: np.ndarray) -> Reduction:
-    """K = P = 1: the features are D without its symmetric duplicates; 1/N is done on B."""
-    weight_mxo = weight_do.astype(np.float64).reshape(n_channels, axis, -1)
-    blocks = []
-    for b in range(axis):
-        block_mo = weight_mxo[b:, b].copy()
-        block_mo[1 : axis - b] += weight_mxo[b, b + 1 : axis]
-        blocks.append(block_mo)
-    return Reduction(np.eye(n_channels), axis, np.concatenate(blocks))
-
-
-def _padding_moment(net: Network, row_k: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """R_k G_m of one padded slot, R = -davg/dstd.
-
-    Evaluated in float64 also for float32 nets: the same constant enters every atom many times,
-    so that its rounding would not average out.
-    """
-    row_k = row_k.astype(dtype).astype(np.float64)
-    moment_km = row_k[:, None] * network.forward(cast_network(net, "float64"), row_k[None, :1])[0]
-    return moment_km.astype(dtype)
-
-
-class _Fitting:
-    """A fitting net with its first layer folded onto the features."""
-
-    def __init__(self, net: Network, weight_fo: np.ndarray) -> None:
-        self.layers = net.layers[:-1]
-        self.last = net.layers[-1]
-        self.dtype = net.dtype
-        self.weights = [weight_fo, *(layer.weight_io for layer in self.layers[1:])]
-        if not self.layers:  # a linear net: the last layer takes the features
-            self.last_o = weight_fo[:, 0]
-        else:
-            self.last_o = np.ascontiguousarray(self.last.weight_io[:, 0])
-
-
 # --------------------------------------------------------------------------- one chunk
 class _Worker:
     """Takes one chunk at a time through all stages, on buffers that grow and are reused."""
 
-    def __init__(self, model: DeepPotential, constants: list[_Constants]) -> None:
+    def __init__(self, model: DeepPotential, layouts: list[Layout]) -> None:
         d = model.descriptor
-        self._constants = constants
+        self._layouts = layouts
         self._dtype = d.dtype
         self._n_norm = d.dtype.type(d.n_norm)
         self._sel_t = d.sel_t.astype(np.int64)
@@ -313,7 +168,7 @@ class _Worker:
     ) -> None:
         """Energies of the centres (written to `energies_a`), pair gradients and virial (kept)."""
         times = [perf_counter()]
-        c = self._constants[t]
+        c = self._layouts[t]
         n_b = len(members_b)
         self._members_b = members_b
         self.beyond_table = 0
@@ -350,7 +205,7 @@ class _Worker:
             np.matmul(dc_bkr.reshape(n_b * 4, c.rank), c.k_qr.T, out=db_bkq.reshape(n_b * 4, -1))
         for block, arrays in embedded:
             first_b = self._first_tb[block.neighbour]
-            if isinstance(block, _TableBlock):
+            if isinstance(block, TableBlock):
                 kernels.table_gradients(
                     rows_kp, *arrays, block.coefficients_pkr, block.slope_p, first_b, db_bkq,
                     block.start, c.lanes, drows_kp,
@@ -378,7 +233,7 @@ class _Worker:
             atom_virials_acc,
         )
 
-    def _gather(self, c: _Constants, members_b: np.ndarray, nb: Neighbourhood, longest: int) -> int:
+    def _gather(self, c: Layout, members_b: np.ndarray, nb: Neighbourhood, longest: int) -> int:
         """Choose neighbours and lay out the chunk's rows; returns their number."""
         n_b, n_slots = len(members_b), int(self._sel_t.sum())
         self._first_tb = self._take("first", (len(self._sel_t), n_b + 1), np.int64)
@@ -406,10 +261,10 @@ class _Worker:
         return n_rows
 
     def _embed_all(
-        self, c: _Constants, rows_kp: np.ndarray, b_bkq: np.ndarray
-    ) -> list[tuple[_TableBlock | _NetworkBlock, tuple[np.ndarray, np.ndarray]]]:
+        self, c: Layout, rows_kp: np.ndarray, b_bkq: np.ndarray
+    ) -> list[tuple[TableBlock | NetworkBlock, tuple[np.ndarray, np.ndarray]]]:
         """Fill B; returns per block what its gradients need."""
-        embedded: list[tuple[_TableBlock | _NetworkBlock, tuple[np.ndarray, np.ndarray]]] = []
+        embedded: list[tuple[TableBlock | NetworkBlock, tuple[np.ndarray, np.ndarray]]] = []
         piece_p = self._take("piece", (rows_kp.shape[1],), np.int32)
         x_p = self._take("x", (rows_kp.shape[1],), self._dtype)
         if not c.tabulated:
@@ -418,7 +273,7 @@ class _Worker:
             first_b = self._first_tb[block.neighbour]
             first, last = int(first_b[0]), int(first_b[-1])
             missing_b = (self._sel_t[block.neighbour] - np.diff(first_b)).astype(self._dtype)
-            if isinstance(block, _TableBlock):
+            if isinstance(block, TableBlock):
                 self.beyond_table += kernels.locate(
                     rows_kp[0], first, last, *block.lookup, piece_p, x_p
                 )
@@ -476,7 +331,7 @@ class _Worker:
         kernels.tanh_slope(z_po, slope_po)
         return z_po, slope_po
 
-    def _fit(self, c: _Constants, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _fit(self, c: Layout, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fitting net's value (without bias_atom_e) and dE/dC, in the descriptor's precision."""
         fitting, n_b = c.fitting, len(c_bkr)
         if fitting.dtype != self._dtype:

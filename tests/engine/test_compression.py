@@ -264,3 +264,25 @@ def test_unknown_smallest_distance(cu_model: Path) -> None:
     )
     with pytest.raises(InputError, match="give --min-distance"):
         compress(model)
+
+
+def test_an_error_in_a_worker_does_not_block_later_evaluations(
+    compressed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lmp_dp.engine import cpu
+
+    frame = next(f for f in recorded_frames("water") if f.name.endswith("periodic"))
+    arguments = (frame.positions, frame.types, frame.cell)
+    potential = Potential(compressed["water"], backend="cpu", threads=2)
+    energy = potential.evaluate(*arguments).energy
+    fit = cpu._Worker._fit
+
+    def out_of_memory(self, c, c_bkr):
+        raise MemoryError("no memory left")
+
+    for _ in range(6):  # more often than there are workers
+        monkeypatch.setattr(cpu._Worker, "_fit", out_of_memory)
+        with pytest.raises(MemoryError, match="no memory left"):
+            potential.evaluate(*arguments)
+        monkeypatch.setattr(cpu._Worker, "_fit", fit)
+        assert potential.evaluate(*arguments).energy == energy

@@ -1,0 +1,187 @@
+"""A model laid out for the kernels of the cpu backend, per element of the centre.
+
+Tables are padded to whole vectors, K is folded in where that is possible, and the first fitting
+layer acts on the features (`lmp_dp.engine.reduction`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmp_dp.engine import network
+from lmp_dp.engine.kernels.simd import WIDTH
+from lmp_dp.engine.reduction import Reduction, feature_count, reduce
+from lmp_dp.model.deep_potential import DeepPotential
+from lmp_dp.model.network import Network
+from lmp_dp.model.precision import cast_network
+from lmp_dp.model.table import Table
+
+
+@dataclass
+class TableBlock:
+    """A table of one neighbour element, laid out for the kernels (see `table_moment`)."""
+
+    neighbour: int
+    start: int  # first column of B
+    lookup: tuple[float, float, float, np.ndarray, np.ndarray]  # arguments of `locate`
+    coefficients_pkr: np.ndarray
+    slope_p: np.ndarray
+    padding_kr: np.ndarray
+
+
+@dataclass
+class NetworkBlock:
+    """An embedding net of one neighbour element."""
+
+    neighbour: int
+    net: Network
+    padding_km: np.ndarray
+
+
+class Layout:
+    """What all chunks with centres of one element share.
+
+    Attributes
+    ----------
+    blocks : list of TableBlock or NetworkBlock
+        One per neighbour element that the centre sees.
+    tabulated : bool
+        True if the blocks are tables; K then holds 1/N.
+    k_qr : (n_columns, rank) array or None
+        C = B K; None stands for C = B.
+    n_columns, rank, n_axis, n_features : int
+        Columns of B and C, see `lmp_dp.engine.reduction`.
+    fitting : FoldedFitting
+    bias, vacuum : float
+        Added to, and subtracted from, the fitting net's value (eV).
+    lanes : tuple
+        Its length is that of a vector of the descriptor's precision.
+    """
+
+    def __init__(self, model: DeepPotential, t: int) -> None:
+        d, fitting = model.descriptor, model.fitting
+        self.davg_k, self.dstd_k = d.davg_tk[t], d.dstd_tk[t]
+        self.excluded_t = np.ascontiguousarray(d.excluded_tt[t] | (d.sel_t == 0))
+        self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
+        net = fitting.nets[t]
+        weight_do = net.layers[0].weight_io
+        neighbours = [j for j in range(len(d.sel_t)) if not self.excluded_t[j]]
+        row_k = (0.0 - self.davg_k) / self.dstd_k
+        self.blocks: list[TableBlock | NetworkBlock]
+        self.k_qr: np.ndarray | None = None
+        self.tabulated = bool(d.tables and neighbours)
+        if self.tabulated:
+            assert d.padding_tjm is not None
+            tables = [d.tables[t][j] for j in neighbours]
+            basis_qm = np.concatenate([table.basis_rm for table in tables if table is not None])
+            reduction = reduce(d, basis_qm, weight_do)
+            self.blocks, self.k_qr, n_columns = _table_blocks(
+                neighbours, tables, reduction, d.padding_tjm[t], row_k, d.dtype
+            )
+            self.n_columns = n_columns
+        else:
+            reduction = _unreduced(d.n_channels, d.axis_neuron, weight_do)
+            self.blocks = [
+                NetworkBlock(j, net_j, _padding_moment(net_j, row_k, d.dtype))
+                for j in neighbours
+                if (net_j := d.embeddings[t][j]) is not None
+            ]
+            self.n_columns = d.n_channels
+        self.rank, self.n_axis = reduction.rank, reduction.n_axis
+        self.n_features = feature_count(self.rank, self.n_axis)
+        weight_fo = reduction.weight_fo.astype(fitting.dtype)
+        self.fitting = FoldedFitting(net, weight_fo)
+        self.bias = float(fitting.bias_atom_e_t[t])
+        self.vacuum = fitting.dtype.type(0.0)
+        if fitting.subtract_vacuum_t[t]:
+            self.vacuum = network.forward(net, np.zeros((1, net.n_in), net.dtype))[0][0, 0]
+
+
+def _table_blocks(
+    neighbours: list[int],
+    tables: list[Table | None],
+    reduction: Reduction,
+    padding_jm: np.ndarray,
+    row_k: np.ndarray,
+    dtype: np.dtype,
+) -> tuple[list[TableBlock | NetworkBlock], np.ndarray | None, int]:
+    """Blocks, K in `dtype` (None: it is in the coefficients) and the columns of B.
+
+    With one neighbour element K goes into the coefficients. The number of functions per block is
+    padded with zeros to whole vectors.
+    """
+    lanes = WIDTH // dtype.itemsize
+    blocks: list[TableBlock | NetworkBlock] = []
+    k_rows, start, first = [], 0, 0
+    for j, table in zip(neighbours, tables, strict=True):
+        assert table is not None
+        k_rr = reduction.k_qr[first : first + table.rank]
+        first += table.rank
+        coefficients_pkr = np.concatenate([table.coefficients_pkr, table.lines()])
+        padding_r = padding_jm[j] @ table.basis_rm.T
+        if len(neighbours) == 1:
+            coefficients_pkr, padding_r = coefficients_pkr @ k_rr, padding_r @ k_rr
+        width = -(-coefficients_pkr.shape[2] // lanes) * lanes
+        extra = (0, width - coefficients_pkr.shape[2])
+        k_rows.append(np.pad(k_rr, ((0, width - len(k_rr)), (0, 0))))
+        first_q = np.concatenate([[0], np.cumsum(table.pieces_q)])
+        slope_p = np.repeat(table.pieces_q, table.pieces_q) / table.cell_width
+        slope_p = np.concatenate([slope_p, [1.0 / table.cell_width] * 2])
+        blocks.append(
+            TableBlock(
+                neighbour=j,
+                start=start,
+                lookup=(
+                    table.lower,
+                    table.inner,
+                    table.cell_width,
+                    table.pieces_q.astype(np.int64),
+                    first_q.astype(np.int64),
+                ),
+                coefficients_pkr=np.pad(coefficients_pkr, ((0, 0), (0, 0), extra)).astype(dtype),
+                slope_p=slope_p.astype(dtype),
+                padding_kr=np.pad(row_k[:, None] * padding_r, ((0, 0), extra)).astype(dtype),
+            )
+        )
+        start += width
+    if len(neighbours) == 1:
+        return blocks, None, start
+    return blocks, np.concatenate(k_rows).astype(dtype), start
+
+
+def _unreduced(n_channels: int, axis: int, weight_do: np.ndarray) -> Reduction:
+    """K = P = 1: the features are D without its symmetric duplicates; 1/N is done on B."""
+    weight_mxo = weight_do.astype(np.float64).reshape(n_channels, axis, -1)
+    blocks = []
+    for b in range(axis):
+        block_mo = weight_mxo[b:, b].copy()
+        block_mo[1 : axis - b] += weight_mxo[b, b + 1 : axis]
+        blocks.append(block_mo)
+    return Reduction(np.eye(n_channels), axis, np.concatenate(blocks))
+
+
+def _padding_moment(net: Network, row_k: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """R_k G_m of one padded slot, R = -davg/dstd.
+
+    Evaluated in float64 also for float32 nets: the same constant enters every atom many times,
+    so that its rounding would not average out.
+    """
+    row_k = row_k.astype(dtype).astype(np.float64)
+    moment_km = row_k[:, None] * network.forward(cast_network(net, "float64"), row_k[None, :1])[0]
+    return moment_km.astype(dtype)
+
+
+class FoldedFitting:
+    """A fitting net with its first layer folded onto the features."""
+
+    def __init__(self, net: Network, weight_fo: np.ndarray) -> None:
+        self.layers = net.layers[:-1]
+        self.last = net.layers[-1]
+        self.dtype = net.dtype
+        self.weights = [weight_fo, *(layer.weight_io for layer in self.layers[1:])]
+        if not self.layers:  # a linear net: the last layer takes the features
+            self.last_o = weight_fo[:, 0]
+        else:
+            self.last_o = np.ascontiguousarray(self.last.weight_io[:, 0])
