@@ -32,8 +32,9 @@ from lmp_dp.model.deep_potential import DeepPotential
 from lmp_dp.model.network import Layer, Network
 
 #: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache, GEMMs are long
-#: enough. Embedding nets: G and dG/ds of all rows should fit too.
-CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 128, 48
+#: enough (192 rows are one block of OpenBLAS's kernels for AVX-512). Embedding nets: G and dG/ds of
+#: all rows should fit too.
+CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
 _JOINS = {"replace": 0, "add": 1, "double": 2}
 #: Stages that are timed; the last one is done by the caller, the others by the workers.
 STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward", "forces")
@@ -120,14 +121,13 @@ class CpuEngine:
                     self._workers.put(future.result())
 
     def _chunks(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
-        """(element, rows of the neighbour list), split evenly; independent of the threads."""
+        """(element, rows of the neighbour list) of each chunk; independent of the threads."""
         centre_types_n = nb.types_a[nb.centres_n]
         size = min(self._chunk, max(8, len(nb.centres_n) // 8))
         for t in range(self._n_types):
             members_n = np.flatnonzero(centre_types_n == t)
-            if len(members_n):
-                for members_b in np.array_split(members_n, -(-len(members_n) // size)):
-                    yield t, members_b
+            for first in range(0, len(members_n), size):
+                yield t, members_n[first : first + size]
 
 
 # --------------------------------------------------------------------------- one chunk
