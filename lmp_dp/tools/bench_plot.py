@@ -1,6 +1,7 @@
-"""Bars of what ``lmp-dp bench`` measured: one panel per report and size.
+"""Bars and a Markdown table of what ``lmp-dp bench`` measured.
 
-`python -m lmp_dp.tools.bench_plot FILE.png REPORT.json...` draws reports that were saved.
+`python -m lmp_dp.tools.bench_plot FILE.png REPORT.json...` draws reports that were saved, one
+panel per report and size, and prints their table.
 """
 
 from __future__ import annotations
@@ -52,6 +53,40 @@ def draw(reports: Sequence[BenchReport], path: str | Path) -> None:
     figure.savefig(path, format="png", dpi=150)
 
 
+def markdown(reports: Sequence[BenchReport]) -> str:
+    """Rows of the fastest configurations of both styles on the most cores, per report and size."""
+    lines = [
+        "| model | atoms | pair dp, µs/atom/step | pair deepmd | ratio (smallest–largest) |",
+        "|---|---|---|---|---|",
+    ]
+    for report in reports:
+        kind = f"{report.precision}, {'' if report.compressed else 'un'}compressed"
+        for n_atoms in dict.fromkeys(one.n_atoms for one in report.figures):
+            figures = [one for one in report.figures if one.n_atoms == n_atoms]
+            most = max(one.layout.cores for one in figures)
+            best = {
+                style: min(
+                    (f for f in figures if f.style == style and f.layout.cores == most),
+                    key=lambda one: one.us_per_atom_step.median,
+                    default=None,
+                )
+                for style in (DP, DEEPMD)
+            }
+            cells = [
+                "–" if one is None else f"{one.us_per_atom_step.median:.3g} ({one.layout})"
+                for one in best.values()
+            ]
+            ratio = None if best[DP] is None else ratio_of(report, best[DP])
+            quotient = (
+                "–" if ratio is None else f"{ratio.ratio:.2f} ({ratio.min:.2f}–{ratio.max:.2f})"
+            )
+            lines.append(
+                f"| {Path(report.model).stem}: {kind} | {n_atoms:,} | {' | '.join(cells)} "
+                f"| {quotient} |"
+            )
+    return "\n".join(lines)
+
+
 def _panel(axes: Axes, report: BenchReport, n_atoms: int) -> None:
     figures = [one for one in report.figures if one.n_atoms == n_atoms]
     top = max(one.us_per_atom_step.max for one in figures)
@@ -91,4 +126,6 @@ def _panel(axes: Axes, report: BenchReport, n_atoms: int) -> None:
 
 
 if __name__ == "__main__":
-    draw([BenchReport.from_json(Path(name).read_text()) for name in sys.argv[2:]], sys.argv[1])
+    saved = [BenchReport.from_json(Path(name).read_text()) for name in sys.argv[2:]]
+    draw(saved, sys.argv[1])
+    print(markdown(saved))

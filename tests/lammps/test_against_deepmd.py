@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import INPUTS, needs_deepmd
+from conftest import INPUTS, TRAINED, needs_deepmd
 from lammps_runs import BAR, dump, run_lammps, thermo
+from lmp_dp.model import load, save
+from lmp_dp.tools.compress import compress
 
 OUTPUT = """
 compute pe all pe/atom
@@ -138,7 +140,11 @@ SITUATIONS = {
 }
 
 
-def script(style: str) -> str:
+#: With compressed models: what the tables' tolerance of 1e-9 becomes in energies and forces.
+COMPRESSED = (1e-8, 1e-6, 1e-5)
+
+
+def script(style: str, models: Path = INPUTS / "models") -> str:
     suffix = "h5" if style == "dp" else "pb"
     parts = []
     for name, (make, _) in SITUATIONS.items():
@@ -146,26 +152,58 @@ def script(style: str) -> str:
         text = text.replace("displace_atoms group_o", "group o type 1\ndisplace_atoms o")
         for model in ("WATER", "CU", "HEA"):
             text = text.replace(
-                f"{style} {model}", f"{style} {INPUTS / 'models' / model.lower()}.{suffix}"
+                f"{style} {model}", f"{style} {models / model.lower()}.{suffix}"
             )
         parts.append(text)
     return "\n".join(parts)
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folders = {style: tmp_path_factory.mktemp(style) for style in ("dp", "deepmd")}
-    run_lammps(script("dp"), folders["dp"])
-    run_lammps(script("deepmd"), folders["deepmd"], program=("lmp",))
-    return folders
+def deepmd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what pair deepmd wrote."""
+    folder = tmp_path_factory.mktemp("deepmd")
+    run_lammps(script("deepmd"), folder, program=("lmp",))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what pair dp wrote."""
+    folder = tmp_path_factory.mktemp("dp")
+    run_lammps(script("dp"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dp_compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what pair dp wrote with compressed models."""
+    folder = tmp_path_factory.mktemp("dp_compressed")
+    for name in TRAINED:
+        save(compress(load(INPUTS / "models" / f"{name}.h5")), folder / f"{name}.h5")
+    run_lammps(script("dp", folder), folder)
+    return folder
 
 
 @needs_deepmd
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_same_numbers(name: str, both: dict[str, Path]) -> None:
-    energy, force, virial = SITUATIONS[name][1]
-    ours, theirs = (thermo(folder / f"{name}.log") for folder in both.values())
-    atoms, expected = (dump(folder / f"{name}.dump") for folder in both.values())
+def test_same_numbers(name: str, dp: Path, deepmd: Path) -> None:
+    assert_same(name, dp, deepmd, SITUATIONS[name][1])
+
+
+@needs_deepmd
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_compressed_models_give_the_same_to_their_tolerance(
+    name: str, dp_compressed: Path, deepmd: Path
+) -> None:
+    exact = SITUATIONS[name][1]
+    assert_same(name, dp_compressed, deepmd, COMPRESSED if exact is EXACT else exact)
+
+
+def assert_same(name: str, ours_in: Path, theirs_in: Path, bounds: tuple[float, ...]) -> None:
+    """Compare thermo output and dumps within (eV per atom, eV/Å, eV)."""
+    energy, force, virial = bounds
+    ours, theirs = (thermo(folder / f"{name}.log") for folder in (ours_in, theirs_in))
+    atoms, expected = (dump(folder / f"{name}.dump") for folder in (ours_in, theirs_in))
     n_atoms = atoms["id"].shape[1]
     assert len(ours["Step"]) == len(theirs["Step"]) > 0
     np.testing.assert_allclose(ours["PotEng"], theirs["PotEng"], rtol=0, atol=energy * n_atoms)
@@ -180,14 +218,16 @@ def test_same_numbers(name: str, both: dict[str, Path]) -> None:
         )
     for c in "xyz":
         np.testing.assert_allclose(atoms["f" + c], expected["f" + c], rtol=0, atol=force)
-    np.testing.assert_allclose(atoms["c_pe"], expected["c_pe"], rtol=0, atol=max(energy, 1e-9) * 10)
+    np.testing.assert_allclose(
+        atoms["c_pe"], expected["c_pe"], rtol=0, atol=10 * max(energy, 1e-9)
+    )
     assert np.abs(expected["fx"]).max() > 0.05
 
 
 @needs_deepmd
-def test_situations_are_not_empty(both: dict[str, Path]) -> None:
+def test_situations_are_not_empty(dp: Path) -> None:
     """The dynamic situations move, the strained ones have a virial worth comparing."""
-    nve = thermo(both["dp"] / "nve.log")
+    nve = thermo(dp / "nve.log")
     assert len(nve["Step"]) == 21
     assert np.ptp(nve["PotEng"]) > 0.05
-    assert np.abs(thermo(both["dp"] / "triclinic.log")["c_virial[4]"]).max() > 10.0
+    assert np.abs(thermo(dp / "triclinic.log")["c_virial[4]"]).max() > 10.0
