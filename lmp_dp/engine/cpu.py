@@ -35,6 +35,8 @@ from lmp_dp.model.network import Layer, Network
 #: enough (192 rows are one block of OpenBLAS's kernels for AVX-512). Embedding nets: G and dG/ds of
 #: all rows should fit too.
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
+#: Rows that go through an embedding net at a time: the layers of a block fit the L2 cache.
+ROWS_THROUGH_NETS = 512
 _JOINS = {"replace": 0, "add": 1, "double": 2}
 #: Stages that are timed; the last one is done by the caller, the others by the workers.
 STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward", "forces")
@@ -296,22 +298,36 @@ class _Worker:
     def _embed(
         self, net: Network, tj: int, s_p: np.ndarray, first: int, last: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """G_pm and dG_pm/ds of rows first..last: the net and its tangent, layer by layer."""
-        n, dtype = last - first, net.dtype
-        x_pi = dx_pi = np.empty((0, 0), dtype)
+        """G_pm and dG_pm/ds of rows first..last, in blocks whose layers stay in the cache."""
+        shape = (last - first, net.n_out)
+        # kept per neighbour element until the backward pass
+        g_pm = self._take(f"G{tj}", shape, net.dtype)
+        dg_pm = self._take(f"dG{tj}", shape, net.dtype)
+        for start in range(0, last - first, ROWS_THROUGH_NETS):
+            stop = min(start + ROWS_THROUGH_NETS, last - first)
+            self._embed_block(
+                net, s_p[first + start : first + stop], g_pm[start:stop], dg_pm[start:stop]
+            )
+        return g_pm, dg_pm
+
+    def _embed_block(
+        self, net: Network, s_p: np.ndarray, g_pm: np.ndarray, dg_pm: np.ndarray
+    ) -> None:
+        """The net and its tangent, layer by layer, to `g_pm` and `dg_pm`."""
+        x_pi = dx_pi = g_pm
         for k, layer in enumerate(net.layers):
-            # the last layer's output is kept per neighbour element until the backward pass
-            name = f"G{tj}" if k == len(net.layers) - 1 else f"x{k}"
-            shape = (n, layer.weight_io.shape[1])
-            y_po, dy_po = self._take(name, shape, dtype), self._take("d" + name, shape, dtype)
-            z_po = self._take("z", shape, dtype)
-            idt_o = np.ones(shape[1], dtype) if layer.idt_o is None else layer.idt_o
+            shape = (len(s_p), layer.weight_io.shape[1])
+            last = k == len(net.layers) - 1
+            y_po = g_pm if last else self._take(f"x{k}", shape, net.dtype)
+            dy_po = dg_pm if last else self._take(f"dx{k}", shape, net.dtype)
+            z_po = self._take("z", shape, net.dtype)
+            idt_o = np.ones(shape[1], net.dtype) if layer.idt_o is None else layer.idt_o
             if k == 0:
                 weight_o = layer.weight_io[0]
-                kernels.first_layer(s_p, first, last, weight_o, layer.bias_o, z_po)
+                kernels.first_layer(s_p, weight_o, layer.bias_o, z_po)
                 a_po, slope_po = self._activate(layer, z_po, "slope")
                 kernels.join_first(
-                    a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], s_p, first, y_po, dy_po
+                    a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], s_p, y_po, dy_po
                 )
             else:
                 np.matmul(x_pi, layer.weight_io, out=z_po)
@@ -320,7 +336,6 @@ class _Worker:
                 np.matmul(dx_pi, layer.weight_io, out=dy_po)
                 kernels.join(a_po, slope_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po)
             x_pi, dx_pi = y_po, dy_po
-        return x_pi, dx_pi
 
     def _activate(self, layer: Layer, z_po: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         """act(z) and act'(z); tanh in place (NumPy's tanh is vectorised)."""

@@ -151,9 +151,7 @@ def script(style: str, models: Path = INPUTS / "models") -> str:
         text = f"clear\nlog {name}.log\n" + make(style).replace("NAME", name)
         text = text.replace("displace_atoms group_o", "group o type 1\ndisplace_atoms o")
         for model in ("WATER", "CU", "HEA"):
-            text = text.replace(
-                f"{style} {model}", f"{style} {models / model.lower()}.{suffix}"
-            )
+            text = text.replace(f"{style} {model}", f"{style} {models / model.lower()}.{suffix}")
         parts.append(text)
     return "\n".join(parts)
 
@@ -218,9 +216,7 @@ def assert_same(name: str, ours_in: Path, theirs_in: Path, bounds: tuple[float, 
         )
     for c in "xyz":
         np.testing.assert_allclose(atoms["f" + c], expected["f" + c], rtol=0, atol=force)
-    np.testing.assert_allclose(
-        atoms["c_pe"], expected["c_pe"], rtol=0, atol=10 * max(energy, 1e-9)
-    )
+    np.testing.assert_allclose(atoms["c_pe"], expected["c_pe"], rtol=0, atol=10 * max(energy, 1e-9))
     assert np.abs(expected["fx"]).max() > 0.05
 
 

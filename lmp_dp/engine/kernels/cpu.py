@@ -339,21 +339,21 @@ def table_gradients(
 
 # --------------------------------------------------------------------------- embedding nets
 @kernel
-def first_layer(s_p, first, last, weight_o, bias_o, z_po):
+def first_layer(s_p, weight_o, bias_o, z_po):
     """z = s w + b for the one input of an embedding net."""
-    for p in range(last - first):
-        s = s_p[first + p]
+    for p in range(len(s_p)):
+        s = s_p[p]
         for o in range(len(weight_o)):
             z_po[p, o] = s * weight_o[o] + bias_o[o]
 
 
 @kernel
-def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, first, y_po, dy_po):
+def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, y_po, dy_po):
     """Output and tangent of a first layer: y = [s +] idt a, dy = [1 +] idt a' w."""
     n, width = a_po.shape
     one = idt_o.dtype.type(1.0)
     for p in range(n):
-        s = s_p[first + p]
+        s = s_p[p]
         for o in range(width):
             y_po[p, o] = idt_o[o] * a_po[p, o]
             dy_po[p, o] = idt_o[o] * slope_po[p, o] * weight_o[o]
