@@ -25,7 +25,7 @@ from threadpoolctl import ThreadpoolController
 from lmp_dp.engine import environment
 from lmp_dp.engine.activation import value_and_slope
 from lmp_dp.engine.cpu_layout import Layout, NetworkBlock, TableBlock
-from lmp_dp.engine.kernels import cpu as kernels
+from lmp_dp.engine.kernels import features, nets, rows, tables
 from lmp_dp.engine.kernels.simd import WIDTH
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
@@ -179,9 +179,7 @@ class _Worker:
         s_p = self._take("s", (capacity,), np.float64)
         ds_p = self._take("ds", (capacity,), np.float64)
         rows_kp = self._take("rows", (4, capacity), self._dtype)
-        kernels.environment(
-            self._r_cp, n_rows, *self._switch, c.davg_k, c.dstd_k, s_p, ds_p, rows_kp
-        )
+        rows.environment(self._r_cp, n_rows, *self._switch, c.davg_k, c.dstd_k, s_p, ds_p, rows_kp)
 
         times.append(perf_counter())
 
@@ -208,15 +206,15 @@ class _Worker:
         for block, arrays in embedded:
             first_b = self._first_tb[block.neighbour]
             if isinstance(block, TableBlock):
-                kernels.table_gradients(
+                tables.gradients(
                     rows_kp, *arrays, block.coefficients_pkr, block.slope_p, first_b, db_bkq,
                     block.start, c.lanes, drows_kp,
                 )  # fmt: skip
             else:
-                kernels.network_gradients(rows_kp, *arrays, first_b, db_bkq, drows_kp)
+                nets.gradients(rows_kp, *arrays, first_b, db_bkq, drows_kp)
         self._g_cp = self._take("g", (3, capacity), np.float64)
-        kernels.pair_gradients(self._r_cp, n_rows, c.dstd_k, s_p, ds_p, drows_kp, self._g_cp)
-        kernels.virial_of_rows(self._r_cp, self._g_cp, n_rows, self.virial_cc)
+        rows.pair_gradients(self._r_cp, n_rows, c.dstd_k, s_p, ds_p, drows_kp, self._g_cp)
+        rows.virial_of_rows(self._r_cp, self._g_cp, n_rows, self.virial_cc)
         times.append(perf_counter())
         self.seconds = [end - begin for begin, end in pairwise(times)]
 
@@ -224,7 +222,7 @@ class _Worker:
         self, nb: Neighbourhood, forces_ac: np.ndarray, atom_virials_acc: np.ndarray
     ) -> None:
         """Add the chunk's forces and (where wanted) per-atom virials."""
-        kernels.scatter(
+        rows.scatter(
             self._r_cp,
             self._g_cp,
             self._neighbour_p,
@@ -242,7 +240,7 @@ class _Worker:
         capacity = n_b * min(n_slots, longest)
         self._neighbour_p = self._take("neighbour", (capacity,), np.int32)
         self._r_cp = self._take("r", (3, capacity), np.float64)
-        n_rows, self.dropped = kernels.gather_rows(
+        n_rows, self.dropped = rows.gather(
             nb.positions_ac,
             nb.types_a,
             nb.centres_n,
@@ -276,19 +274,17 @@ class _Worker:
             first, last = int(first_b[0]), int(first_b[-1])
             missing_b = (self._sel_t[block.neighbour] - np.diff(first_b)).astype(self._dtype)
             if isinstance(block, TableBlock):
-                self.beyond_table += kernels.locate(
+                self.beyond_table += tables.locate(
                     rows_kp[0], first, last, *block.lookup, piece_p, x_p
                 )
-                kernels.table_moment(
+                tables.moment(
                     rows_kp, piece_p, x_p, block.coefficients_pkr, first_b, missing_b,
                     block.padding_kr, block.start, c.lanes, b_bkq,
                 )  # fmt: skip
                 embedded.append((block, (piece_p, x_p)))
             else:
                 arrays = self._embed(block.net, block.neighbour, rows_kp[0], first, last)
-                kernels.network_moment(
-                    rows_kp, arrays[0], first_b, missing_b, block.padding_km, b_bkq
-                )
+                nets.moment(rows_kp, arrays[0], first_b, missing_b, block.padding_km, b_bkq)
                 embedded.append((block, arrays))
         if not c.tabulated:
             # not a multiplication by 1/N: in float32 its rounding would shift all energies alike
@@ -324,9 +320,9 @@ class _Worker:
             idt_o = np.ones(shape[1], net.dtype) if layer.idt_o is None else layer.idt_o
             if k == 0:
                 weight_o = layer.weight_io[0]
-                kernels.first_layer(s_p, weight_o, layer.bias_o, z_po)
+                nets.first_layer(s_p, weight_o, layer.bias_o, z_po)
                 a_po, slope_po = self._activate(layer, z_po, "slope")
-                kernels.join_first(
+                nets.join_first(
                     a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], s_p, y_po, dy_po
                 )
             else:
@@ -334,7 +330,7 @@ class _Worker:
                 z_po += layer.bias_o
                 a_po, slope_po = self._activate(layer, z_po, "slope")
                 np.matmul(dx_pi, layer.weight_io, out=dy_po)
-                kernels.join(a_po, slope_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po)
+                nets.join(a_po, slope_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po)
             x_pi, dx_pi = y_po, dy_po
 
     def _activate(self, layer: Layer, z_po: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -343,7 +339,7 @@ class _Worker:
             return value_and_slope(layer.activation, z_po)
         np.tanh(z_po, out=z_po)
         slope_po = self._take(name, z_po.shape, z_po.dtype)
-        kernels.tanh_slope(z_po, slope_po)
+        nets.tanh_slope(z_po, slope_po)
         return z_po, slope_po
 
     def _fit(self, c: Layout, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -353,7 +349,7 @@ class _Worker:
             c_bkr = c_bkr.astype(fitting.dtype)
         lanes = (0,) * (WIDTH // fitting.dtype.itemsize)
         x_bi = self._take("features", (n_b, c.n_features), fitting.dtype)
-        kernels.features(c_bkr, c.rank, c.n_axis, lanes, x_bi)
+        features.forward(c_bkr, c.rank, c.n_axis, lanes, x_bi)
         slopes = []
         for k, layer in enumerate(fitting.layers):
             shape = (n_b, layer.weight_io.shape[1])
@@ -364,7 +360,7 @@ class _Worker:
             has_idt, idt_o = layer.idt_o is not None, layer.idt_o
             joins = layer.joins == "add"
             if has_idt or joins:
-                kernels.fitting_join(
+                nets.fitting_join(
                     a_bo, slope_bo, layer.bias_o if idt_o is None else idt_o, has_idt,
                     x_bi if joins else a_bo, joins,
                 )  # fmt: skip
@@ -383,5 +379,5 @@ class _Worker:
             dy_bo = dx_bi
         dc_bkr = self._take("dC", c_bkr.shape, fitting.dtype)
         df_bf = np.ascontiguousarray(dy_bo)
-        kernels.features_backward(c_bkr, df_bf, c.rank, c.n_axis, lanes, dc_bkr)
+        features.backward(c_bkr, df_bf, c.rank, c.n_axis, lanes, dc_bkr)
         return energies_b, dc_bkr.astype(self._dtype, copy=False)

@@ -21,7 +21,7 @@ from lmp_dp.model.table import Table
 
 @dataclass
 class TableBlock:
-    """A table of one neighbour element, laid out for the kernels (see `table_moment`)."""
+    """A table of one neighbour element, laid out for `lmp_dp.engine.kernels.tables`."""
 
     neighbour: int
     start: int  # first column of B

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lmp_dp.tools.bench import DEEPMD, DP, BenchReport, ratio_of
+from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, ratio_of
 
 COLOURS = {DP: "#2a6fbb", DEEPMD: "#b9b9b9"}
 
@@ -76,7 +76,8 @@ def markdown(reports: Sequence[BenchReport]) -> str:
                 "–" if one is None else f"{one.us_per_atom_step.median:.3g} ({one.layout})"
                 for one in best.values()
             ]
-            ratio = None if best[DP] is None else ratio_of(report, best[DP])
+            ours = best[DP]
+            ratio = None if ours is None else ratio_of(report, ours)
             quotient = (
                 "–" if ratio is None else f"{ratio.ratio:.2f} ({ratio.min:.2f}–{ratio.max:.2f})"
             )

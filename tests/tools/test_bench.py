@@ -13,7 +13,7 @@ import pytest
 from conftest import INPUTS, needs_deepmd
 from lmp_dp import cli
 from lmp_dp.tools import bench
-from lmp_dp.tools.bench import DEEPMD, DP, BenchReport, Layout, Run
+from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, Layout, Run
 
 needs_matplotlib = pytest.mark.skipif(
     bench.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
