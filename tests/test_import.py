@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -49,3 +50,24 @@ print(Potential({str(water_model)!r}, backend="reference").evaluate(
     [[0, 0, 0], [1, 0, 0]], ["O", "H"], [9, 9, 9]).energy)
 """
     assert float(run_python(code)) < 0
+
+
+def test_kernels_compile_where_no_home_can_be_written(water_model, tmp_path) -> None:
+    """A read-only home: machine code goes below the folder for temporary files."""
+    code = f"""
+from lmp_dp import Potential
+from lmp_dp.engine.kernels.compiled import cache_directory
+Potential({str(water_model)!r}).evaluate([[0, 0, 0], [1, 0, 0]], ["O", "H"], [9, 9, 9])
+print(cache_directory(), any(cache_directory().rglob("*.nbi")))
+"""
+    plain = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**plain, "HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)},
+    )
+    folder, written = done.stdout.split()
+    assert folder.startswith(str(tmp_path))
+    assert written == "True"

@@ -125,7 +125,7 @@ class CpuEngine:
     def _chunks(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
         """(element, rows of the neighbour list) of each chunk; independent of the threads."""
         centre_types_n = nb.types_a[nb.centres_n]
-        size = min(self._chunk, max(8, len(nb.centres_n) // 8))
+        size = min(self._chunk, max(32, len(nb.centres_n) // 4))
         for t in range(self._n_types):
             members_n = np.flatnonzero(centre_types_n == t)
             for first in range(0, len(members_n), size):
@@ -310,14 +310,18 @@ class _Worker:
         self, net: Network, s_p: np.ndarray, g_pm: np.ndarray, dg_pm: np.ndarray
     ) -> None:
         """The net and its tangent, layer by layer, to `g_pm` and `dg_pm`."""
-        x_pi = dx_pi = g_pm
+        n = len(s_p)
+        both_pi = g_pm  # a layer's input and, below it, its tangent: one product for the two
         for k, layer in enumerate(net.layers):
-            shape = (len(s_p), layer.weight_io.shape[1])
-            last = k == len(net.layers) - 1
-            y_po = g_pm if last else self._take(f"x{k}", shape, net.dtype)
-            dy_po = dg_pm if last else self._take(f"dx{k}", shape, net.dtype)
-            z_po = self._take("z", shape, net.dtype)
-            idt_o = np.ones(shape[1], net.dtype) if layer.idt_o is None else layer.idt_o
+            width = layer.weight_io.shape[1]
+            if k < len(net.layers) - 1:
+                next_po = self._take(f"x{k}", (2 * n, width), net.dtype)
+                y_po, dy_po = next_po[:n], next_po[n:]
+            else:
+                y_po, dy_po = g_pm, dg_pm
+            idt_o = np.ones(width, net.dtype) if layer.idt_o is None else layer.idt_o
+            products_po = self._take("z", (2 * n, width), net.dtype)
+            z_po, dz_po = products_po[:n], products_po[n:]
             if k == 0:
                 weight_o = layer.weight_io[0]
                 nets.first_layer(s_p, weight_o, layer.bias_o, z_po)
@@ -326,12 +330,15 @@ class _Worker:
                     a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], s_p, y_po, dy_po
                 )
             else:
-                np.matmul(x_pi, layer.weight_io, out=z_po)
+                np.matmul(both_pi, layer.weight_io, out=products_po)
                 z_po += layer.bias_o
                 a_po, slope_po = self._activate(layer, z_po, "slope")
-                np.matmul(dx_pi, layer.weight_io, out=dy_po)
-                nets.join(a_po, slope_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po)
-            x_pi, dx_pi = y_po, dy_po
+                x_pi, dx_pi = both_pi[:n], both_pi[n:]
+                nets.join(
+                    a_po, slope_po, dz_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po
+                )
+            if k < len(net.layers) - 1:
+                both_pi = next_po
 
     def _activate(self, layer: Layer, z_po: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         """act(z) and act'(z); tanh in place (NumPy's tanh is vectorised)."""

@@ -31,14 +31,14 @@ def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, y_po, dy_po):
 
 
 @kernel
-def join(a_po, slope_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
-    """Output and tangent of a layer; `dy_po` holds dx W on entry. joins: 0 no, 1 add, 2 double."""
+def join(a_po, slope_po, dz_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
+    """Output and tangent of a layer, dz = dx W. joins: 0 no, 1 add, 2 double."""
     n, width = a_po.shape
     n_in = x_pi.shape[1]
     for p in range(n):
         for o in range(width):
             y_po[p, o] = idt_o[o] * a_po[p, o]
-            dy_po[p, o] *= idt_o[o] * slope_po[p, o]
+            dy_po[p, o] = idt_o[o] * slope_po[p, o] * dz_po[p, o]
         for part in range(joins):
             for i in range(n_in):
                 y_po[p, part * n_in + i] += x_pi[p, i]
