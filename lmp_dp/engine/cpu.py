@@ -323,20 +323,23 @@ class _Worker:
             products_po = self._take("z", (2 * n, width), net.dtype)
             z_po, dz_po = products_po[:n], products_po[n:]
             if k == 0:
-                weight_o = layer.weight_io[0]
-                nets.first_layer(s_p, weight_o, layer.bias_o, z_po)
-                a_po, slope_po = self._activate(layer, z_po, "slope")
-                nets.join_first(
-                    a_po, slope_po, weight_o, idt_o, _JOINS[layer.joins], s_p, y_po, dy_po
-                )
+                nets.first_layer(s_p, layer.weight_io[0], layer.bias_o, z_po)
             else:
                 np.matmul(both_pi, layer.weight_io, out=products_po)
                 z_po += layer.bias_o
-                a_po, slope_po = self._activate(layer, z_po, "slope")
-                x_pi, dx_pi = both_pi[:n], both_pi[n:]
-                nets.join(
-                    a_po, slope_po, dz_po, idt_o, _JOINS[layer.joins], x_pi, dx_pi, y_po, dy_po
+            is_tanh = layer.activation == "tanh"
+            if is_tanh:  # in place; NumPy's tanh is vectorised
+                a_po = slope_po = np.tanh(z_po, out=z_po)
+            else:
+                a_po, slope_po = value_and_slope(layer.activation, z_po)
+            joins = _JOINS[layer.joins]
+            if k == 0:
+                nets.join_first(
+                    a_po, slope_po, is_tanh, layer.weight_io[0], idt_o, joins, s_p, y_po, dy_po
                 )
+            else:
+                x_pi, dx_pi = both_pi[:n], both_pi[n:]
+                nets.join(a_po, slope_po, is_tanh, dz_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po)
             if k < len(net.layers) - 1:
                 both_pi = next_po
 

@@ -15,15 +15,20 @@ def first_layer(s_p, weight_o, bias_o, z_po):
 
 
 @kernel
-def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, y_po, dy_po):
-    """Output and tangent of a first layer: y = [s +] idt a, dy = [1 +] idt a' w."""
+def join_first(a_po, slope_po, is_tanh, weight_o, idt_o, joins, s_p, y_po, dy_po):
+    """Output and tangent of a first layer: y = [s +] idt a, dy = [1 +] idt a' w.
+
+    With `is_tanh` the slope is 1 - a^2 and `slope_po` is not read.
+    """
     n, width = a_po.shape
     one = idt_o.dtype.type(1.0)
     for p in range(n):
         s = s_p[p]
         for o in range(width):
-            y_po[p, o] = idt_o[o] * a_po[p, o]
-            dy_po[p, o] = idt_o[o] * slope_po[p, o] * weight_o[o]
+            a = a_po[p, o]
+            slope = one - a * a if is_tanh else slope_po[p, o]
+            y_po[p, o] = idt_o[o] * a
+            dy_po[p, o] = idt_o[o] * slope * weight_o[o]
         if joins != 0:  # widths 1 -> 1 and 1 -> 2 join the single input
             for o in range(width):
                 y_po[p, o] += s
@@ -31,14 +36,20 @@ def join_first(a_po, slope_po, weight_o, idt_o, joins, s_p, y_po, dy_po):
 
 
 @kernel
-def join(a_po, slope_po, dz_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
-    """Output and tangent of a layer, dz = dx W. joins: 0 no, 1 add, 2 double."""
+def join(a_po, slope_po, is_tanh, dz_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
+    """Output and tangent of a layer, dz = dx W. joins: 0 no, 1 add, 2 double.
+
+    With `is_tanh` the slope is 1 - a^2 and `slope_po` is not read.
+    """
     n, width = a_po.shape
     n_in = x_pi.shape[1]
+    one = idt_o.dtype.type(1.0)
     for p in range(n):
         for o in range(width):
-            y_po[p, o] = idt_o[o] * a_po[p, o]
-            dy_po[p, o] = idt_o[o] * slope_po[p, o] * dz_po[p, o]
+            a = a_po[p, o]
+            slope = one - a * a if is_tanh else slope_po[p, o]
+            y_po[p, o] = idt_o[o] * a
+            dy_po[p, o] = idt_o[o] * slope * dz_po[p, o]
         for part in range(joins):
             for i in range(n_in):
                 y_po[p, part * n_in + i] += x_pi[p, i]
