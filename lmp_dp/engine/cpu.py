@@ -36,7 +36,7 @@ from lmp_dp.model.network import Layer, Network
 #: all rows should fit too.
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
 #: Rows that go through an embedding net at a time: the layers of a block fit the L2 cache.
-ROWS_THROUGH_NETS = 512
+ROWS_THROUGH_NETS = 192
 _JOINS = {"replace": 0, "add": 1, "double": 2}
 #: Stages that are timed; the last one is done by the caller, the others by the workers.
 STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward", "forces")
