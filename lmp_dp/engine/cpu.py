@@ -355,8 +355,10 @@ class _Worker:
     def _fit(self, c: Layout, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fitting net's value (without bias_atom_e) and dE/dC, in the descriptor's precision."""
         fitting, n_b = c.fitting, len(c_bkr)
-        if fitting.dtype != self._dtype:
-            c_bkr = c_bkr.astype(fitting.dtype)
+        if fitting.dtype != self._dtype:  # a copy in a buffer with slack: vectors are read whole
+            copy_bkr = self._take("C in the net's precision", c_bkr.shape, fitting.dtype)
+            copy_bkr[:] = c_bkr
+            c_bkr = copy_bkr
         lanes = (0,) * (WIDTH // fitting.dtype.itemsize)
         x_bi = self._take("features", (n_b, c.n_features), fitting.dtype)
         features.forward(c_bkr, c.rank, c.n_axis, lanes, x_bi)
