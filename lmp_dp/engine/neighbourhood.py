@@ -44,8 +44,9 @@ class Neighbourhood:
         Neighbours of centre ``n`` are ``neighbours_p[offsets_n[n]:offsets_n[n + 1]]``.
     neighbours_p : (n_pairs,) int32
         Indices into all atoms. A list may be longer than the cutoff (skin).
-    rebuilt : bool
-        True if the lists may differ from those of the previous call.
+    build : int
+        Number of the lists: types, centres and lists are those of earlier calls with the same
+        number. 0 stands for new ones.
     """
 
     positions_ac: Array
@@ -54,7 +55,7 @@ class Neighbourhood:
     centres_n: Array
     offsets_n: Array
     neighbours_p: Array
-    rebuilt: bool = True
+    build: int = 0
 
 
 @dataclass(frozen=True)
