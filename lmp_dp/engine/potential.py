@@ -62,6 +62,8 @@ class Potential:
         What to do when an atom has more neighbours of an element than the model's ``sel``, and
         when atoms are closer than a compressed model's tables were made for
         (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`.
+    device : int, optional
+        CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
 
     Raises
     ------
@@ -86,6 +88,7 @@ class Potential:
         threads: int | None = None,
         sel: str = "warn",
         table: str = "warn",
+        device: int | None = None,
     ) -> None:
         self.watch = Watch(sel, table)
         self.on_warning: Callable[[str], None] = _python_warning
@@ -94,7 +97,7 @@ class Potential:
             loaded = cast(loaded, precision)
         self.model = loaded
         self.threads = backends.thread_count(threads)
-        self.backend, self._engine = backends.create(backend, loaded, self.threads)
+        self.backend, self._engine = backends.create(backend, loaded, self.threads, device)
 
     @property
     def type_map(self) -> tuple[str, ...]:
@@ -128,10 +131,20 @@ class Potential:
         """Load or compile what a first evaluation needs, so that later ones are even."""
         pair = np.array([[0.0, 0.0, 0.0], [0.5 * self.rcut, 0.0, 0.0]])
         for t in range(len(self.type_map)):
-            lists = periodic.build(pair, np.full(2, t, np.int32), None, self.rcut)
+            lists = self._images(pair, np.full(2, t, np.int32))
             self._engine.compute(lists.neighbourhood, Outputs())
         for stage in self.seconds:
             self.seconds[stage] = 0.0
+
+    def _images(
+        self,
+        positions_ac: np.ndarray,
+        types_a: np.ndarray,
+        cell_cc: np.ndarray | None = None,
+        pbc_c: tuple[bool, bool, bool] = (True, True, True),
+    ) -> periodic.PeriodicNeighbourhood:
+        lists = not self._engine.builds_lists
+        return periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c, lists)
 
     def evaluate(
         self,
@@ -163,7 +176,7 @@ class Potential:
             ``sel`` or the tables are exceeded, and that is to be an error.
         """
         positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
-        lists = periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c)
+        lists = self._images(positions_ac, types_a, cell_cc, pbc_c)
         result = self.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
         )
