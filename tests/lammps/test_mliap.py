@@ -134,6 +134,50 @@ def test_pickle_holds_the_path_only(cu_model: Path, tmp_path: Path) -> None:
         DpMliap(tmp_path / "missing.h5")
 
 
+def pairs_of(frame, potential: Potential) -> dict[str, np.ndarray]:
+    """Arguments of pair_gradients, sorted by centre."""
+    types_a = np.asarray(frame.types, np.int32)
+    nb = periodic.build(frame.positions, types_a, frame.cell, potential.rcut).neighbourhood
+    centres = np.repeat(nb.centres_n, np.diff(nb.offsets_n))
+    return {
+        "displacements": nb.positions_ac[nb.neighbours_p] - nb.positions_ac[centres],
+        "centres": centres,
+        "centre_types": types_a,
+        "neighbour_types": nb.types_a[nb.neighbours_p],
+    }
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_pairs_in_any_order(backend: str, converted) -> None:
+    """Shuffled pairs give the shuffled gradients; round-off as between backends."""
+    potential = Potential(converted("oh_two_sided"), backend=backend)
+    frame = next(f for f in recorded_frames("oh_two_sided") if f.cell is not None)
+    given = pairs_of(frame, potential)
+    energies, gradients = potential.pair_gradients(**given)
+    order = np.random.default_rng(6).permutation(len(gradients))
+    shuffled = {name: a if name == "centre_types" else a[order] for name, a in given.items()}
+    energies_again, gradients_again = potential.pair_gradients(**shuffled)
+    assert abs(gradients).max() > 1e-3
+    np.testing.assert_allclose(energies, frame.atom_energies, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(energies_again, energies, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(gradients_again, gradients[order], rtol=0, atol=1e-9)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["cpu", "gpu-reference"])
+def test_pairs_on_a_device(backend: str, converted) -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    path = converted("oh_two_sided")
+    frame = recorded_frames("oh_two_sided")[0]
+    given = pairs_of(frame, Potential(path))
+    expected = Potential(path).pair_gradients(**given)
+    on_device = {name: cupy.asarray(array) for name, array in given.items()}
+    found = Potential(path, backend=backend).pair_gradients(**on_device)
+    for values, right in zip(found, expected, strict=True):
+        assert isinstance(values, cupy.ndarray)
+        np.testing.assert_allclose(values.get(), right, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

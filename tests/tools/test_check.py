@@ -118,6 +118,7 @@ def test_backends_against_the_reference(
     assert cli.main(["check", str(original), str(other), *arguments, "--backend", "cpu"]) == 1
     report = json.loads(out.read_text())
     assert [one["passed"] for one in report["comparisons"]] == [True, False]
+    assert all(quantity["ratio"] > 1.0 for quantity in report["comparisons"][1]["quantities"])
     assert "FAILED: pair dp deviates from backend reference" in capsys.readouterr().out
 
 
