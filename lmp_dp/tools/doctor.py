@@ -65,7 +65,7 @@ def examine() -> list[Finding]:
                     topic,
                     PROBLEM,
                     text,
-                    "is the installation complete? Else report this as a bug of lmp-dp",
+                    "pip install --force-reinstall lmp-dp; if that does not help, report it",
                 )
             )
     return findings
