@@ -74,7 +74,7 @@ class GpuEngine:
         self._excluded_tt = np.array([layout.excluded_t for layout in layouts])
         self._layouts = [_DeviceLayout(device, layout, self._n_types) for layout in layouts]
         self._lists: DeviceLists | None = None
-        self._build = 0
+        self._build = self._longest = 0
         self._chunk_bytes = CHUNK_BYTES
         self._buffers: dict[str, Array] = {}
 
@@ -98,7 +98,7 @@ class GpuEngine:
                 self._chunk_bytes //= 2
 
     def _does_not_fit(self, nb: Neighbourhood) -> BackendError:
-        slots = int(self._sel_t.sum()) if nb.n_local == 0 else self._longest
+        slots = self._longest or int(self._sel_t.sum())
         per_atom = slots * _KEPT_PER_SLOT + 200
         free = self.device.free_bytes()
         return BackendError(
