@@ -1,0 +1,431 @@
+"""A CUDA device without a GPU: the kernels' own sources, compiled by g++ and run on one core.
+
+The twin of `lmp_dp.engine.cuda_device.CudaDevice`. It is slower than a GPU and stricter:
+
+* Each array argument of a launch is a copy that ends where unmapped memory begins, and starts
+  behind up to a page of NaNs: an access beyond the array stops the kernel, with its line in the
+  source.
+* Undefined behaviour (overflow of signed integers, indices outside shared arrays, casts of values
+  that do not fit) stops it as well, and so do barriers and shuffles that some lanes do not reach.
+* Arguments must have exactly the types of the kernel's C signature; CuPy would pass garbage.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(__file__).parent
+BLOCK = 128
+PAGE = 4096
+#: Address space that stays empty around an array: what any int can index in 8-byte elements.
+GUARD = 1 << 34
+POISON = np.uint32(0x7FFBADAD)
+
+FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-O2", "-g", "-march=native")
+KERNEL_FLAGS = (
+    "-Wno-unknown-pragmas",
+    # Checks without a run-time library: a failed one is an illegal instruction, at its own line.
+    *("-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=vptr"),
+    *("-fsanitize-undefined-trap-on-error", "-fno-crossjumping", "-fno-tree-tail-merge"),
+)
+
+#: C type of a kernel's parameter -> NumPy types that have its layout and meaning.
+TYPES: dict[str, tuple[type[np.generic], ...]] = {
+    "bool": (np.bool_,),
+    "char": (np.int8, np.uint8, np.bool_),
+    "signed char": (np.int8,),
+    "unsigned char": (np.uint8, np.bool_),
+    "short": (np.int16,),
+    "unsigned short": (np.uint16,),
+    "int": (np.int32,),
+    "unsigned": (np.uint32,),
+    "unsigned int": (np.uint32,),
+    "long long": (np.int64,),
+    "unsigned long long": (np.uint64,),
+    "float": (np.float32,),
+    "double": (np.float64,),
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_READ_WRITE, _PRIVATE_ANONYMOUS = 3, 0x22
+
+
+class KernelError(RuntimeError):
+    """A kernel did what no kernel may do."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a kernel."""
+
+    name: str
+    c_type: str
+    pointer: bool
+    const: bool
+    restrict: bool
+
+    @classmethod
+    def parse(cls, declaration: str) -> Parameter:
+        words = re.findall(r"\w+|\*", declaration)
+        *words, name = words
+        c_type = " ".join(w for w in words if w not in ("*", "const", "__restrict__", "volatile"))
+        if c_type not in TYPES or words.count("*") > 1:
+            raise ValueError(f"parameter '{declaration.strip()}': unknown type")
+        pointer = "*" in words
+        const = "const" in (words[: words.index("*")] if pointer else words)
+        return cls(name, c_type, pointer, const, "__restrict__" in words)
+
+    def check(self, value: Any) -> None:
+        """Raises TypeError unless value is what the kernel reads."""
+        expected = " or ".join(t.__name__ for t in TYPES[self.c_type])
+        if self.pointer:
+            if not isinstance(value, np.ndarray):
+                raise TypeError(f"an array of {expected} is expected, not {type(value).__name__}")
+            if value.dtype.type not in TYPES[self.c_type]:
+                raise TypeError(f"an array of {expected} is expected, not of {value.dtype}")
+            if not value.flags.c_contiguous:
+                raise TypeError(f"the array (shape {value.shape}) is not C-contiguous")
+            if not self.const and not value.flags.writeable:
+                raise TypeError("the array is read-only, the kernel's pointer is not const")
+        elif not isinstance(value, np.generic) or value.dtype.type not in TYPES[self.c_type]:
+            raise TypeError(
+                f"a numpy.{expected} is expected, not {value!r} ({type(value).__name__})"
+            )
+
+
+@dataclass(frozen=True)
+class Module:
+    """Kernels of one set of defines."""
+
+    library_path: Path
+    kernels: dict[str, tuple[Parameter, ...]]
+
+    @cached_property
+    def library(self) -> ctypes.CDLL:
+        library = ctypes.CDLL(str(self.library_path))
+        for name in self.kernels:
+            getattr(library, f"emulate_{name}").restype = ctypes.c_char_p
+        return library
+
+    def failure(self, message: str, arrays: list[tuple[str, int, int]]) -> KernelError:
+        """The error for a launch that a signal ended; arrays are (name, first, end)."""
+        number = ctypes.c_int.in_dll(self.library, "emulation_signal").value
+        if not number:
+            return KernelError(message)
+        address = ctypes.c_size_t.in_dll(self.library, "emulation_address").value
+        instruction = ctypes.c_size_t.in_dll(self.library, "emulation_instruction").value
+        what = {
+            signal.SIGSEGV: "access to an address outside all arrays",
+            signal.SIGBUS: "access to an address outside all arrays",
+            signal.SIGFPE: "integer division by zero",
+            signal.SIGILL: "undefined behaviour (overflow, index or cast out of range)",
+        }[signal.Signals(number)]
+        if number == signal.SIGSEGV:
+            for name, first, end in arrays:
+                if first - GUARD <= address < end + GUARD:
+                    what = f"access {address - first} bytes into '{name}' ({end - first} bytes)"
+        return KernelError(f"{message}: {what} at {self._line(instruction)}")
+
+    def _line(self, instruction: int) -> str:
+        """Where an instruction comes from in the source, and the calls inlined around it."""
+        lines = _run(["addr2line", "-i", "-e", str(self.library_path), hex(instruction)], "")
+        places = [Path(line).name for line in lines.splitlines()]
+        places = [p for p in places if not p.startswith(("emulation.h:", "calls:"))]
+        return ", called from ".join(places)
+
+
+class Guarded:
+    """A copy of an address range whose end is followed, and begin preceded, by no memory."""
+
+    def __init__(self, first: int, end: int) -> None:
+        self.size = end - first
+        inside = -(-max(self.size, 1) // PAGE) * PAGE
+        self._mapping_size = inside + 2 * GUARD
+        self._mapping = _libc.mmap(None, self._mapping_size, 0, _PRIVATE_ANONYMOUS, -1, 0)
+        if self._mapping in (None, ctypes.c_void_p(-1).value):
+            raise MemoryError(f"mmap of {self._mapping_size} bytes failed")
+        if _libc.mprotect(self._mapping + GUARD, inside, _READ_WRITE):
+            raise MemoryError(f"mprotect of {inside} bytes failed")
+        self.address = self._mapping + GUARD + inside - self.size
+        slack = inside - self.size
+        self._slack = np.ctypeslib.as_array(
+            (ctypes.c_uint8 * slack).from_address(self.address - slack)
+        )
+        self._poison = np.full(slack // 4 + 1, POISON).view(np.uint8)[:slack]
+        self._slack[:] = self._poison
+        ctypes.memmove(self.address, first, self.size)
+
+    def is_intact(self) -> bool:
+        """Whether nothing was written in front of the copy."""
+        return bool(np.array_equal(self._slack, self._poison))
+
+    def free(self) -> None:
+        del self._slack
+        _libc.munmap(self._mapping, self._mapping_size)
+
+
+class LimitedNumpy:
+    """NumPy whose arrays must not be larger than a limit, to see how out-of-memory is handled."""
+
+    def __init__(self, largest_array: int) -> None:
+        self._limit = largest_array
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(np, name)
+        if name not in ("empty", "zeros", "ones", "full", "array", "ascontiguousarray"):
+            return function
+
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            # Asked of NumPy first: pages of an array that no one has touched cost nothing.
+            result = function(*args, **kwargs)
+            if result.nbytes > self._limit:
+                raise MemoryError(f"{result.nbytes} bytes asked for, {self._limit} allowed")
+            return result
+
+        return limited
+
+
+class EmulatedDevice:
+    """Compiles and launches CUDA kernels on the host.
+
+    Parameters
+    ----------
+    source
+        CUDA C++ to compile instead of the engine's kernels.
+    seed
+        0: blocks and threads run in ascending order. Otherwise they run in a random order, so that
+        races between blocks, or a forgotten barrier, change the results. Default: the environment
+        variable CUDA_EMULATION_SEED, or 0.
+    largest_array
+        Bytes above which `xp` refuses to make an array.
+
+    Attributes
+    ----------
+    available_bytes
+        What `free_bytes` returns.
+    launches
+        How often each kernel was launched.
+    """
+
+    out_of_memory: type[Exception] = MemoryError
+    name = "emulated CUDA device"
+    index = 0
+
+    def __init__(
+        self,
+        source: str | None = None,
+        *,
+        seed: int | None = None,
+        largest_array: int | None = None,
+    ) -> None:
+        if source is None:
+            from lmp_dp.engine.kernels import cuda
+
+            source = cuda.source()
+        if seed is None:
+            seed = int(os.environ.get("CUDA_EMULATION_SEED", "0"))
+        self.xp: Any = np if largest_array is None else LimitedNumpy(largest_array)
+        self.available_bytes = 1 << 32
+        self.launches: Counter[str] = Counter()
+        self._source = source
+        self._random = np.random.default_rng(seed) if seed else None
+
+    def compile(self, **defines: Any) -> Module:
+        """The kernels, compiled with -DNAME=VALUE for each define."""
+        options = tuple(f"-D{name}={value}" for name, value in sorted(defines.items()))
+        return _compile(self._source, options)
+
+    def launch(self, module: Module, name: str, blocks: int, *args: Any) -> None:
+        """Runs a grid of `blocks` blocks of 128 threads; none if blocks is 0.
+
+        Raises
+        ------
+        TypeError
+            If an argument has not the type that the kernel's signature asks for.
+        KernelError
+            If the kernel deadlocks, leaves its arrays or behaves in an undefined way.
+        """
+        if name not in module.kernels:
+            raise ValueError(f"no kernel '{name}', there are {', '.join(module.kernels)}")
+        parameters = module.kernels[name]
+        if len(args) != len(parameters):
+            raise TypeError(f"{name}: {len(parameters)} arguments expected, {len(args)} given")
+        for parameter, value in zip(parameters, args, strict=True):
+            try:
+                parameter.check(value)
+            except TypeError as error:
+                raise TypeError(f"{name}: argument '{parameter.name}': {error}") from None
+        if not 0 <= blocks < 1 << 31:
+            raise ValueError(f"{name}: a grid of {blocks} blocks")
+        if blocks == 0:
+            return
+        self.launches[name] += 1
+        self._launch(module, name, int(blocks), parameters, args)
+
+    def _launch(
+        self,
+        module: Module,
+        name: str,
+        blocks: int,
+        parameters: tuple[Parameter, ...],
+        args: tuple[Any, ...],
+    ) -> None:
+        arrays = [(p, a) for p, a in zip(parameters, args, strict=True) if p.pointer]
+        copies: list[tuple[int, int, Guarded]] = []
+        try:
+            for first, end in _ranges(name, arrays):
+                copies.append((first, end, Guarded(first, end)))
+
+            def moved(array: np.ndarray) -> int:
+                at = array.ctypes.data
+                for first, end, copy in copies:
+                    if first <= at and at + array.nbytes <= end:
+                        return copy.address + at - first
+                raise AssertionError("an array without a copy")
+
+            values = [
+                ctypes.c_void_p(moved(a)) if p.pointer else np.ctypeslib.as_ctypes(np.array(a))
+                for p, a in zip(parameters, args, strict=True)
+            ]
+            pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(v) for v in values])
+            seed = 0 if self._random is None else int(self._random.integers(1, 1 << 63))
+            kernel = getattr(module.library, f"emulate_{name}")
+            message = kernel(pointers, ctypes.c_uint(blocks), ctypes.c_ulonglong(seed))
+            if message:
+                places = [(p.name, moved(a), moved(a) + a.nbytes) for p, a in arrays]
+                raise module.failure(message.decode(), places)
+            if not all(copy.is_intact() for _, _, copy in copies):
+                raise KernelError(f"{name}: writes in front of an array")
+            for parameter, array in arrays:
+                if not parameter.const:
+                    ctypes.memmove(array.ctypes.data, moved(array), array.nbytes)
+        finally:
+            for _, _, copy in copies:
+                copy.free()
+
+    def upload(self, array: Any) -> np.ndarray:
+        """A copy on the device."""
+        return self.xp.array(array, order="C", copy=True)
+
+    def download(self, array: np.ndarray) -> np.ndarray:
+        """A copy on the host."""
+        return np.array(array, order="C", copy=True)
+
+    def synchronize(self) -> None:
+        """Waits for nothing: a launch returns when its kernel has ended."""
+
+    def free_bytes(self) -> int:
+        """Memory that is left, as set by the test."""
+        return self.available_bytes
+
+    def release(self) -> None:
+        """Gives nothing back: NumPy keeps no memory for reuse."""
+
+
+def _ranges(name: str, arrays: list[tuple[Parameter, np.ndarray]]) -> list[tuple[int, int]]:
+    """The address ranges of the arrays; those that overlap make one."""
+    ranges: list[tuple[int, int]] = []
+    owners: list[Parameter] = []
+    for parameter, array in sorted(arrays, key=lambda item: item[1].ctypes.data):
+        first = array.ctypes.data
+        end = first + array.nbytes
+        if not (ranges and array.nbytes and first < ranges[-1][1]):
+            ranges.append((first, end))
+            owners = [parameter]
+            continue
+        owners.append(parameter)
+        if any(p.restrict for p in owners) and not all(p.const for p in owners):
+            names = ", ".join(p.name for p in owners)
+            raise ValueError(f"{name}: {names} overlap, and a pointer of them is __restrict__")
+        ranges[-1] = (ranges[-1][0], max(end, ranges[-1][1]))
+    return ranges
+
+
+@lru_cache
+def _compile(source: str, options: tuple[str, ...]) -> Module:
+    """The module of a source, built unless an earlier session of this user has built it."""
+    kernels = _signatures(_run([_compiler()[0], "-E", "-P", "-x", "c++", *options, "-"], source))
+    runtime = _built("emulation.o", (*FLAGS, "-c"), (FOLDER / "emulation.cpp").read_text())
+    calls = "\n".join(f"EMULATION_KERNEL({name})" for name in kernels)
+    text = f'#include "emulation.h"\n#line 1 "kernels"\n{source}\n#line 1 "calls"\n{calls}\n'
+    flags = (*FLAGS, *KERNEL_FLAGS, *options, "-shared", str(runtime), "-ldl")
+    return Module(_built("kernels.so", flags, text), kernels)
+
+
+def _built(name: str, flags: tuple[str, ...], text: str) -> Path:
+    """What the compiler makes of a text; its name has the hash of all that it depends on."""
+    compiler, version = _compiler()
+    parts = (name, *flags, text, (FOLDER / "emulation.h").read_text(), compiler, version)
+    result = _cache() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}-{name}"
+    if not result.exists():
+        with tempfile.TemporaryDirectory(dir=_cache()) as folder:
+            built = Path(folder, name)
+            command = [compiler, f"-I{FOLDER}", "-o", str(built), "-x", "c++", "-", "-x", "none"]
+            _run([*command, *flags], text)
+            built.replace(result)
+    return result
+
+
+@lru_cache
+def _compiler() -> tuple[str, str]:
+    """The C++ compiler and its version."""
+    compiler = os.environ.get("CXX") or shutil.which("g++")
+    if compiler is None:
+        raise RuntimeError("no C++ compiler: install g++, or name one in CXX")
+    return compiler, _run([compiler, "--version"], "")
+
+
+def _signatures(preprocessed: str) -> dict[str, tuple[Parameter, ...]]:
+    """Name and parameters of each kernel in a preprocessed source."""
+    kernels = {
+        match["name"]: tuple(
+            Parameter.parse(p) for p in match["parameters"].split(",") if p.strip()
+        )
+        for match in re.finditer(
+            r'extern\s+"C"\s+__global__\s+(?:void\s+|__launch_bounds__\s*\([^)]*\)\s*)+'
+            r"(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)",
+            preprocessed,
+        )
+    }
+    if len(kernels) != len(re.findall(r"\b__global__\b", preprocessed)):
+        raise ValueError(
+            'a __global__ function is not of the form extern "C" __global__ void NAME(TYPE NAME, '
+            f"...); found: {', '.join(kernels)}"
+        )
+    return kernels
+
+
+def _run(command: list[str], text: str) -> str:
+    run = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{run.stderr}")
+    return run.stdout
+
+
+def _cache() -> Path:
+    """A folder that only this user can write."""
+    folder = Path(tempfile.gettempdir(), f"lmp-dp-cuda-emulation-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise RuntimeError(f"{folder} belongs to someone else: remove it or set TMPDIR")
+    return folder
