@@ -9,16 +9,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from test_parity import deviations, tolerances
 
 from conftest import RECORDED, TRAINED, Frame, needs_tensorflow, recorded_frames
 from cuda_emulation.emulated_device import EmulatedDevice
-from test_parity import deviations, tolerances
-
 from lmp_dp import Potential
 from lmp_dp.engine import Neighbourhood, Outputs, cuda_device, gpu, periodic
 from lmp_dp.errors import BackendError
 from lmp_dp.model import load
-from lmp_dp.tools.compress import compress
 
 EVERYTHING = Outputs(virial=True, atom_energies=True, atom_virials=True)
 
@@ -64,8 +62,7 @@ def test_agrees_with_recorded_values_on_a_device(name: str, converted, device) -
     check_recorded(converted(name), name)
 
 
-def check_compressed(path, name: str, precision: str) -> None:
-    model = compress(load(path))
+def check_compressed(model, name: str, precision: str) -> None:
     ours, reference = (
         Potential(model, backend=b, precision=precision, table="ignore")
         for b in ("gpu", "reference")
@@ -99,15 +96,15 @@ def check_compressed(path, name: str, precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("name", TRAINED)
-def test_tables_agree_with_the_reference(name, precision, request, emulated) -> None:
-    check_compressed(request.getfixturevalue(f"{name}_model"), name, precision)
+def test_tables_agree_with_the_reference(name, precision, compressed, emulated) -> None:
+    check_compressed(compressed[name], name, precision)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("name", TRAINED)
-def test_tables_agree_on_a_device(name, precision, request, device) -> None:
-    check_compressed(request.getfixturevalue(f"{name}_model"), name, precision)
+def test_tables_agree_on_a_device(name, precision, compressed, device) -> None:
+    check_compressed(compressed[name], name, precision)
 
 
 def water_box(n_cells: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,11 +161,9 @@ def test_lists_serve_until_the_next_build(water_model) -> None:
     assert kept.energy == pytest.approx(fresh.energy, rel=1e-14)
 
 
-@pytest.mark.parametrize("compressed", [False, True])
-def test_chunks_change_nothing(water_model, compressed, monkeypatch) -> None:
-    model = load(water_model)
-    if compressed:
-        model = compress(model)
+@pytest.mark.parametrize("with_tables", [False, True])
+def test_chunks_change_nothing(with_tables, water_model, compressed, monkeypatch) -> None:
+    model = compressed["water"] if with_tables else load(water_model)
     nb = neighbourhood(*water_box(), model.descriptor.rcut, 0.5)
     whole = gpu.GpuEngine(model, EmulatedDevice()).compute(nb, EVERYTHING)
     device = EmulatedDevice()
@@ -181,8 +176,8 @@ def test_chunks_change_nothing(water_model, compressed, monkeypatch) -> None:
     assert parts.energy == pytest.approx(whole.energy, rel=1e-14)
 
 
-def test_a_step_takes_few_launches(cu_model) -> None:
-    model = compress(load(cu_model))
+def test_a_step_takes_few_launches(compressed) -> None:
+    model = compressed["cu"]
     device = EmulatedDevice()
     engine = gpu.GpuEngine(model, device)
     nb = neighbourhood(*water_box()[:1], np.zeros(27, np.int32), water_box()[2], 6.0, 0.5)
