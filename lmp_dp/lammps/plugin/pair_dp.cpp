@@ -170,7 +170,8 @@ void PairDP::refuse_exclusions()
                        std::to_string(neighbor->ex2_type[k]));
 
   const int *const types = types_seen();
-  auto seen_atoms_with = [&](int bit) {
+  auto seen_atoms_in = [&](int igroup) {
+    const int bit = group->bitmask[igroup];    // neighbor's own bits are not set up yet
     bigint mine = 0, all = 0;
     for (int i = 0; i < atom->nlocal; i++)
       if ((atom->mask[i] & bit) && model_types[types[i]] >= 0) mine++;
@@ -178,11 +179,11 @@ void PairDP::refuse_exclusions()
     return all > 0;
   };
   for (int k = 0; k < neighbor->nex_group; k++)
-    if (seen_atoms_with(neighbor->ex1_bit[k]) && seen_atoms_with(neighbor->ex2_bit[k]))
+    if (seen_atoms_in(neighbor->ex1_group[k]) && seen_atoms_in(neighbor->ex2_group[k]))
       refuse_exclusion(std::string("group ") + group->names[neighbor->ex1_group[k]] + " " +
                        group->names[neighbor->ex2_group[k]]);
   for (int k = 0; k < neighbor->nex_mol; k++)
-    if (seen_atoms_with(neighbor->ex_mol_bit[k]))
+    if (seen_atoms_in(neighbor->ex_mol_group[k]))
       refuse_exclusion(std::string("molecule/") + (neighbor->ex_mol_intra[k] ? "intra " : "inter ") +
                        group->names[neighbor->ex_mol_group[k]]);
 }
@@ -195,8 +196,9 @@ const int *PairDP::types_seen()
 {
   int absent = 0;
   for (int k = 0; k < neighbor->nex_group; k++) {
-    if (neighbor->ex1_group[k] == 0) absent |= neighbor->ex2_bit[k];
-    if (neighbor->ex2_group[k] == 0) absent |= neighbor->ex1_bit[k];
+    const int one = neighbor->ex1_group[k], two = neighbor->ex2_group[k];
+    if (one == 0) absent |= group->bitmask[two];    // group 0 is all
+    if (two == 0) absent |= group->bitmask[one];
   }
   if (!absent) return atom->type;
   const int n_all = atom->nlocal + atom->nghost;
