@@ -4,7 +4,7 @@ LAMMPS looks for such atoms when it makes a new neighbour list, and never makes 
 position is NaN, since no distance moved exceeds the skin then. The engine would drop the atom's
 neighbours, whose distances compare as outside of the cutoff, and go on.
 
-Axes: _a atoms (local, then ghosts), _c Cartesian.
+Axes: _a atoms (local, then ghosts), _n centres, _p pairs, _c Cartesian.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from lmp_dp.engine.neighbourhood import Neighbourhood, Result
 from lmp_dp.errors import RangeError
 
 ADVICE = (
@@ -44,44 +45,50 @@ def check_positions(positions_ac: NDArray[np.float64], tags_a: NDArray[np.int32]
         )
 
 
-def check_result(
-    energy: float,
-    forces_ac: NDArray[np.float64],
-    positions_ac: NDArray[np.float64],
-    tags_a: NDArray[np.int32],
-) -> None:
+def check_result(result: Result, neighbourhood: Neighbourhood, tags_a: NDArray[np.int32]) -> None:
     """Refuse an energy or forces that are not finite.
 
     Parameters
     ----------
-    energy : float
-        eV.
-    forces_ac, positions_ac : (n_all, 3) float64
-        eV/Å and Å.
+    result : Result
+    neighbourhood : Neighbourhood
+        What the result is of.
     tags_a : (n_all,) int32
         Atom IDs.
 
     Raises
     ------
     RangeError
-        With the ID of the first atom whose force is not finite, and its nearest neighbour.
+        With the ID of the first atom whose force is not finite, and the two atoms that are nearest
+        to each other: one bad pair spoils the forces of all atoms around it.
     """
-    atom = _first_not_finite(forces_ac)
+    atom = _first_not_finite(result.forces_ac)
     if atom is not None:
-        distances_a = np.linalg.norm(positions_ac - positions_ac[atom], axis=1)
-        distances_a[atom] = np.inf
-        nearest = int(distances_a.argmin())
+        one, two, distance = _nearest(neighbourhood)
         raise RangeError(
-            f"the force on atom {tags_a[atom]} (its ID) is {_vector(forces_ac[atom])}; its nearest "
-            f"neighbour, atom {tags_a[nearest]}, is at {distances_a[nearest]:g} A: {ADVICE}"
+            f"the force on atom {tags_a[atom]} (its ID) is {_vector(result.forces_ac[atom])}; the "
+            f"nearest two atoms here, {tags_a[one]} and {tags_a[two]}, are {distance:g} A apart: "
+            + ADVICE
         )
-    if not math.isfinite(energy):
-        raise RangeError(f"the energy is {energy}, although all forces are finite: {ADVICE}")
+    if not math.isfinite(result.energy):
+        raise RangeError(f"the energy is {result.energy}, although all forces are finite: {ADVICE}")
+
+
+def _nearest(nb: Neighbourhood) -> tuple[int, int, float]:
+    """The two atoms of the lists that are nearest to each other, and their distance (Å)."""
+    centres_p = np.repeat(nb.centres_n, np.diff(nb.offsets_n))
+    squared_p = np.zeros(len(centres_p))
+    for c in range(3):
+        x_a = nb.positions_ac[:, c]
+        squared_p += (x_a[nb.neighbours_p] - x_a[centres_p]) ** 2
+    pair = int(squared_p.argmin())
+    return int(centres_p[pair]), int(nb.neighbours_p[pair]), math.sqrt(squared_p[pair])
 
 
 def _first_not_finite(values_ac: NDArray[np.float64]) -> int | None:
-    if math.isfinite(values_ac.sum()):  # one pass; a sum of finite values may overflow as well
-        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(values_ac.sum()):  # one pass; a sum of finite values may overflow as well
+            return None
     bad_a = ~np.isfinite(values_ac).all(axis=1)
     return int(bad_a.argmax()) if bad_a.any() else None
 

@@ -297,21 +297,22 @@ class PairStyle:
         rebuilt = bool(shared.rebuilt) or not np.array_equal(types_a, self._types_a)
         self._types_a = types_a
 
+        neighbourhood = self._neighbourhood(
+            positions_ac=positions_ac,
+            types_a=types_a,
+            n_local=shared.n_local,
+            centres_n=self._centres.at(shared.centres, n_centres),
+            offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
+            neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
+            rebuilt=rebuilt,
+        )
         result = self.potential.compute(
-            self._neighbourhood(
-                positions_ac=positions_ac,
-                types_a=types_a,
-                n_local=shared.n_local,
-                centres_n=self._centres.at(shared.centres, n_centres),
-                offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
-                neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
-                rebuilt=rebuilt,
-            ),
+            neighbourhood,
             self._outputs(
                 virial=bool(shared.want_virial), atom_energies=energies, atom_virials=atom_virials
             ),
         )
-        bad_atoms.check_result(result.energy, result.forces_ac, positions_ac, tags_a)
+        bad_atoms.check_result(result, neighbourhood, tags_a)
         self._add(result, units)
         shared.counts[:] = list(self.potential.watch.totals.values())
         self._wall += perf_counter() - start
