@@ -98,6 +98,40 @@ def test_types_that_change_without_a_new_list(folder: Path, cu_model: Path) -> N
     assert all((frame.types == 2).sum() == 9 for frame in frames)
 
 
+SET_TYPE = """
+units metal
+boundary f f f
+lattice fcc 3.615
+region box block -1 4 -1 4 -1 4
+create_box 2 box
+region cluster block 0 1.9 0 1.9 0 1.9
+create_atoms 1 region cluster
+mass * 63.546
+displace_atoms all random 0.1 0.1 0.1 17
+pair_style dp {model}
+pair_coeff * * Cu NULL
+fix nve all nve
+timestep 0.002
+velocity all create 300 4928459
+{output}
+run 1
+set atom 3*5 type 2
+run 2 pre no
+set atom 3*4 type 1
+run 2 pre no
+set atom 9 type 2
+run 1
+"""
+
+
+def test_set_type_without_a_new_list(cu_model: Path, tmp_path: Path) -> None:
+    """(Open boundaries: ghosts would keep their types, which is LAMMPS's affair.)"""
+    run_lammps(SET_TYPE.format(model=cu_model, output=output("set")), tmp_path)
+    frames = assert_frames_are_right(tmp_path, "set", cu_model, ["Cu", "NULL"])
+    assert [int((frame.types == 2).sum()) for frame in frames] == [0, 0, 3, 3, 1, 1, 2]
+    assert "Neighbor list builds = 0" in (tmp_path / "set.log").read_text()
+
+
 def test_held_atoms_are_still_neighbours(folder: Path, cu_model: Path) -> None:
     frames = read_frames(folder / "setforce.dump")
     held = np.isin(frames[0].columns["id"], np.arange(1, 13))
