@@ -12,6 +12,7 @@ is a constant per pair of elements.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,22 +23,19 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from lmp_dp.engine import environment
+from lmp_dp.engine import environment, jet
 from lmp_dp.engine.activation import value_and_slope
-from lmp_dp.engine.cpu_layout import Layout, NetworkBlock, TableBlock
-from lmp_dp.engine.kernels import features, nets, rows, tables
-from lmp_dp.engine.kernels.simd import WIDTH
+from lmp_dp.engine.kernels import embedding, features, nets, rows, tables
+from lmp_dp.engine.kernels.simd import WIDTH, aligned
+from lmp_dp.engine.layout import Layout, NetworkBlock, TableBlock
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
-from lmp_dp.model.network import Layer, Network
 
 #: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache, GEMMs are long
 #: enough (192 rows are one block of OpenBLAS's kernels for AVX-512). Embedding nets: G and dG/ds of
 #: all rows should fit too.
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
-#: Rows that go through an embedding net at a time: the layers of a block fit the L2 cache.
-ROWS_THROUGH_NETS = 192
-_JOINS = {"replace": 0, "add": 1, "double": 2}
+_F64, _F32, _I64, _I32 = map(np.dtype, ("float64", "float32", "int64", "int32"))
 #: Stages that are timed; the last one is done by the caller, the others by the workers.
 STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward", "forces")
 
@@ -45,14 +43,19 @@ STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward"
 class CpuEngine:
     """Evaluates a model with `threads` worker threads."""
 
+    builds_lists = False
+
     def __init__(self, model: DeepPotential, threads: int) -> None:
         self._n_types = len(model.type_map)
-        self._chunk = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
+        self._centres = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
         self._threads = threads
         #: Seconds of thread time per stage, over all evaluations.
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self._blas = ThreadpoolController().select(user_api="blas")
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        # of the lists that were seen last
+        self._build, self._longest = 0, 0
+        self._chunks: list[tuple[int, np.ndarray]] = []
         layouts = [Layout(model, t) for t in range(self._n_types)]
         # one chunk per thread under way, one waiting, one being added to the forces
         self._workers: SimpleQueue[_Worker] = SimpleQueue()
@@ -66,10 +69,13 @@ class CpuEngine:
         forces_ac = np.zeros((n_all, 3))
         virial_cc = np.zeros((3, 3))
         atom_virials_acc = np.zeros((n_all if outputs.atom_virials else 0, 3, 3))
-        longest = int(np.diff(nb.offsets_n).max(initial=0))
+        if nb.build == 0 or nb.build != self._build:
+            self._build = nb.build
+            self._longest = int(np.diff(nb.offsets_n).max(initial=0))
+            self._chunks = list(self._divide(nb))
         dropped = beyond_table = 0
         with self._blas.limit(limits=1):  # the chunks are the parallelism
-            for worker in self._evaluated(nb, longest, energies_a):
+            for worker in self._evaluated(nb, energies_a):
                 start = perf_counter()
                 try:
                     worker.add_to(nb, forces_ac, atom_virials_acc)
@@ -91,27 +97,25 @@ class CpuEngine:
             beyond_table=beyond_table,
         )
 
-    def _evaluated(
-        self, nb: Neighbourhood, longest: int, energies_a: np.ndarray
-    ) -> Iterator[_Worker]:
+    def _evaluated(self, nb: Neighbourhood, energies_a: np.ndarray) -> Iterator[_Worker]:
         """The workers that have finished a chunk, in the order of the chunks."""
 
         def evaluate(t: int, members_b: np.ndarray) -> _Worker:
             worker = self._workers.get()
             try:
-                worker.evaluate(t, members_b, nb, longest, energies_a)
+                worker.evaluate(t, members_b, nb, self._longest, energies_a)
             except BaseException:
                 self._workers.put(worker)
                 raise
             return worker
 
         if self._pool is None:
-            for t, members_b in self._chunks(nb):
+            for t, members_b in self._chunks:
                 yield evaluate(t, members_b)
             return
         pending: deque[Future[_Worker]] = deque()
         try:
-            for t, members_b in self._chunks(nb):
+            for t, members_b in self._chunks:
                 pending.append(self._pool.submit(evaluate, t, members_b))
                 if len(pending) > self._threads:
                     yield pending.popleft().result()
@@ -122,10 +126,10 @@ class CpuEngine:
                 if future.exception() is None:
                     self._workers.put(future.result())
 
-    def _chunks(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
+    def _divide(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
         """(element, rows of the neighbour list) of each chunk; independent of the threads."""
         centre_types_n = nb.types_a[nb.centres_n]
-        size = min(self._chunk, max(32, len(nb.centres_n) // 4))
+        size = min(self._centres, max(32, len(nb.centres_n) // 4))
         for t in range(self._n_types):
             members_n = np.flatnonzero(centre_types_n == t)
             for first in range(0, len(members_n), size):
@@ -145,20 +149,23 @@ class _Worker:
         self._rcut = d.rcut
         self._switch = (d.rcut, d.rcut_smth, environment.switch_width(d.rcut, d.rcut_smth))
         self._buffers: dict[str, np.ndarray] = {}
+        self._arrays: dict[str, np.ndarray] = {}  # on the buffers, of the shapes used last
         # of the chunk that was evaluated last
         self.virial_cc = np.zeros((3, 3))
         self.dropped = self.beyond_table = 0
         self.seconds: list[float] = []
 
-    def _take(self, name: str, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    def _take(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """An uninitialised array of `shape` in the buffer called `name`, with a vector of slack."""
-        size = 1
-        for length in shape:
-            size *= length
+        last = self._arrays.get(name)
+        if last is not None and last.shape == shape and last.dtype == dtype:
+            return last
+        size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size + WIDTH or buffer.dtype != dtype:
-            buffer = self._buffers[name] = np.empty(size + WIDTH, dtype)
-        return buffer[:size].reshape(shape)
+            buffer = self._buffers[name] = aligned(size + WIDTH, dtype)
+        self._arrays[name] = buffer[:size].reshape(shape)
+        return self._arrays[name]
 
     def evaluate(
         self,
@@ -176,8 +183,8 @@ class _Worker:
         self.beyond_table = 0
         n_rows = self._gather(c, members_b, nb, longest)
         capacity = self._r_cp.shape[1]
-        s_p = self._take("s", (capacity,), np.float64)
-        ds_p = self._take("ds", (capacity,), np.float64)
+        s_p = self._take("s", (capacity,), _F64)
+        ds_p = self._take("ds", (capacity,), _F64)
         rows_kp = self._take("rows", (4, capacity), self._dtype)
         rows.environment(self._r_cp, n_rows, *self._switch, c.davg_k, c.dstd_k, s_p, ds_p, rows_kp)
 
@@ -212,7 +219,7 @@ class _Worker:
                 )  # fmt: skip
             else:
                 nets.gradients(rows_kp, *arrays, first_b, db_bkq, drows_kp)
-        self._g_cp = self._take("g", (3, capacity), np.float64)
+        self._g_cp = self._take("g", (3, capacity), _F64)
         rows.pair_gradients(self._r_cp, n_rows, c.dstd_k, s_p, ds_p, drows_kp, self._g_cp)
         rows.virial_of_rows(self._r_cp, self._g_cp, n_rows, self.virial_cc)
         times.append(perf_counter())
@@ -236,10 +243,10 @@ class _Worker:
     def _gather(self, c: Layout, members_b: np.ndarray, nb: Neighbourhood, longest: int) -> int:
         """Choose neighbours and lay out the chunk's rows; returns their number."""
         n_b, n_slots = len(members_b), int(self._sel_t.sum())
-        self._first_tb = self._take("first", (len(self._sel_t), n_b + 1), np.int64)
+        self._first_tb = self._take("first", (len(self._sel_t), n_b + 1), _I64)
         capacity = n_b * min(n_slots, longest)
-        self._neighbour_p = self._take("neighbour", (capacity,), np.int32)
-        self._r_cp = self._take("r", (3, capacity), np.float64)
+        self._neighbour_p = self._take("neighbour", (capacity,), _I32)
+        self._r_cp = self._take("r", (3, capacity), _F64)
         n_rows, self.dropped = rows.gather(
             nb.positions_ac,
             nb.types_a,
@@ -250,10 +257,10 @@ class _Worker:
             self._sel_t,
             c.excluded_t,
             self._rcut,
-            self._take("candidate", (longest,), np.int32),
-            self._take("candidate_r2", (longest,), np.float32),
-            self._take("candidate_type", (longest,), np.int32),
-            self._take("slot", (n_b, n_slots), np.int32),
+            self._take("candidate", (longest,), _I32),
+            self._take("candidate_r2", (longest,), _F32),
+            self._take("candidate_type", (longest,), _I32),
+            self._take("slot", (n_b, n_slots), _I32),
             self._first_tb,
             self._neighbour_p,
             self._r_cp,
@@ -265,92 +272,46 @@ class _Worker:
     ) -> list[tuple[TableBlock | NetworkBlock, tuple[np.ndarray, np.ndarray]]]:
         """Fill B; returns per block what its gradients need."""
         embedded: list[tuple[TableBlock | NetworkBlock, tuple[np.ndarray, np.ndarray]]] = []
-        piece_p = self._take("piece", (rows_kp.shape[1],), np.int32)
+        piece_p = self._take("piece", (rows_kp.shape[1],), _I32)
         x_p = self._take("x", (rows_kp.shape[1],), self._dtype)
         if not c.tabulated:
             b_bkq[:] = 0.0
         for block in c.blocks:
             first_b = self._first_tb[block.neighbour]
             first, last = int(first_b[0]), int(first_b[-1])
-            missing_b = (self._sel_t[block.neighbour] - np.diff(first_b)).astype(self._dtype)
+            sel = self._sel_t[block.neighbour]
             if isinstance(block, TableBlock):
                 self.beyond_table += tables.locate(
                     rows_kp[0], first, last, *block.lookup, piece_p, x_p
                 )
                 tables.moment(
-                    rows_kp, piece_p, x_p, block.coefficients_pkr, first_b, missing_b,
+                    rows_kp, piece_p, x_p, block.coefficients_pkr, first_b, sel,
                     block.padding_kr, block.start, c.lanes, b_bkq,
                 )  # fmt: skip
                 embedded.append((block, (piece_p, x_p)))
             else:
-                arrays = self._embed(block.net, block.neighbour, rows_kp[0], first, last)
-                nets.moment(rows_kp, arrays[0], first_b, missing_b, block.padding_km, b_bkq)
+                arrays = self._embed(block, rows_kp[0, first:last])
+                nets.moment(rows_kp, arrays[0], first_b, sel, block.padding_km, b_bkq)
                 embedded.append((block, arrays))
         if not c.tabulated:
             # not a multiplication by 1/N: in float32 its rounding would shift all energies alike
             b_bkq /= self._n_norm
         return embedded
 
-    def _embed(
-        self, net: Network, tj: int, s_p: np.ndarray, first: int, last: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """G_pm and dG_pm/ds of rows first..last, in blocks whose layers stay in the cache."""
-        shape = (last - first, net.n_out)
+    def _embed(self, block: NetworkBlock, s_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """G_pm and dG_pm/ds of rows with inputs `s_p`."""
+        net, packed = block.net, block.packed
+        if packed is None:
+            g_pm, dg_pm, _ = jet.evaluate(net, s_p)
+            return g_pm.astype(net.dtype), dg_pm.astype(net.dtype)
+        shape = (len(s_p), net.n_out)
         # kept per neighbour element until the backward pass
-        g_pm = self._take(f"G{tj}", shape, net.dtype)
-        dg_pm = self._take(f"dG{tj}", shape, net.dtype)
-        for start in range(0, last - first, ROWS_THROUGH_NETS):
-            stop = min(start + ROWS_THROUGH_NETS, last - first)
-            self._embed_block(
-                net, s_p[first + start : first + stop], g_pm[start:stop], dg_pm[start:stop]
-            )
+        g_pm = self._take(f"G{block.neighbour}", shape, net.dtype)
+        dg_pm = self._take(f"dG{block.neighbour}", shape, net.dtype)
+        work = self._take("work", (packed.work,), net.dtype)
+        lanes = (0,) * (WIDTH // net.dtype.itemsize)
+        embedding.embed(s_p, packed.parameters, packed.layers_lk, work, lanes, g_pm, dg_pm)
         return g_pm, dg_pm
-
-    def _embed_block(
-        self, net: Network, s_p: np.ndarray, g_pm: np.ndarray, dg_pm: np.ndarray
-    ) -> None:
-        """The net and its tangent, layer by layer, to `g_pm` and `dg_pm`."""
-        n = len(s_p)
-        both_pi = g_pm  # a layer's input and, below it, its tangent: one product for the two
-        for k, layer in enumerate(net.layers):
-            width = layer.weight_io.shape[1]
-            if k < len(net.layers) - 1:
-                next_po = self._take(f"x{k}", (2 * n, width), net.dtype)
-                y_po, dy_po = next_po[:n], next_po[n:]
-            else:
-                y_po, dy_po = g_pm, dg_pm
-            idt_o = np.ones(width, net.dtype) if layer.idt_o is None else layer.idt_o
-            products_po = self._take("z", (2 * n, width), net.dtype)
-            z_po, dz_po = products_po[:n], products_po[n:]
-            if k == 0:
-                nets.first_layer(s_p, layer.weight_io[0], layer.bias_o, z_po)
-            else:
-                np.matmul(both_pi, layer.weight_io, out=products_po)
-                z_po += layer.bias_o
-            is_tanh = layer.activation == "tanh"
-            if is_tanh:  # in place; NumPy's tanh is vectorised
-                a_po = slope_po = np.tanh(z_po, out=z_po)
-            else:
-                a_po, slope_po = value_and_slope(layer.activation, z_po)
-            joins = _JOINS[layer.joins]
-            if k == 0:
-                nets.join_first(
-                    a_po, slope_po, is_tanh, layer.weight_io[0], idt_o, joins, s_p, y_po, dy_po
-                )
-            else:
-                x_pi, dx_pi = both_pi[:n], both_pi[n:]
-                nets.join(a_po, slope_po, is_tanh, dz_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po)
-            if k < len(net.layers) - 1:
-                both_pi = next_po
-
-    def _activate(self, layer: Layer, z_po: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """act(z) and act'(z); tanh in place (NumPy's tanh is vectorised)."""
-        if layer.activation != "tanh":
-            return value_and_slope(layer.activation, z_po)
-        np.tanh(z_po, out=z_po)
-        slope_po = self._take(name, z_po.shape, z_po.dtype)
-        nets.tanh_slope(z_po, slope_po)
-        return z_po, slope_po
 
     def _fit(self, c: Layout, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Fitting net's value (without bias_atom_e) and dE/dC, in the descriptor's precision."""
@@ -359,37 +320,40 @@ class _Worker:
             copy_bkr = self._take("C in the net's precision", c_bkr.shape, fitting.dtype)
             copy_bkr[:] = c_bkr
             c_bkr = copy_bkr
-        lanes = (0,) * (WIDTH // fitting.dtype.itemsize)
+        lanes = fitting.lanes
         x_bi = self._take("features", (n_b, c.n_features), fitting.dtype)
         features.forward(c_bkr, c.rank, c.n_axis, lanes, x_bi)
         slopes = []
-        for k, layer in enumerate(fitting.layers):
-            shape = (n_b, layer.weight_io.shape[1])
-            z_bo = self._take(f"fit{k}", shape, fitting.dtype)
-            np.matmul(x_bi, fitting.weights[k], out=z_bo)
-            z_bo += layer.bias_o
-            a_bo, slope_bo = self._activate(layer, z_bo, f"slope{k}")
-            has_idt, idt_o = layer.idt_o is not None, layer.idt_o
-            joins = layer.joins == "add"
-            if has_idt or joins:
-                nets.fitting_join(
-                    a_bo, slope_bo, layer.bias_o if idt_o is None else idt_o, has_idt,
-                    x_bi if joins else a_bo, joins,
-                )  # fmt: skip
-            x_bi = a_bo
+        for k, (activation, joins, weight_io, bias_o, idt_o) in enumerate(fitting.layers):
+            shape = (n_b, len(bias_o))
+            y_bo = self._take(f"fit{k}", shape, fitting.dtype)
+            np.matmul(x_bi, weight_io, out=y_bo)
+            if activation == "tanh":
+                slope_bo = self._take(f"slope{k}", shape, fitting.dtype)
+                nets.tanh_layer(
+                    y_bo, bias_o, idt_o, x_bi if joins else y_bo, joins, lanes, slope_bo
+                )
+            else:
+                y_bo += bias_o
+                y_bo, slope_bo = value_and_slope(activation, y_bo)
+                y_bo, slope_bo = y_bo * idt_o, slope_bo * idt_o
+                if joins:
+                    y_bo += x_bi
+            x_bi = y_bo
             slopes.append(slope_bo)
-        energies_b = x_bi @ fitting.last_o + fitting.last.bias_o[0]
+        energies_b = x_bi @ fitting.last_o + fitting.last_bias
 
-        dy_bo = np.broadcast_to(fitting.last_o, (n_b, len(fitting.last_o)))
+        dy_bo = fitting.last_o  # of every centre, until a layer has taken it back
         for k in range(len(fitting.layers) - 1, -1, -1):
+            _, joins, weight_io, _, _ = fitting.layers[k]
             dz_bo = np.multiply(dy_bo, slopes[k], out=slopes[k])
-            weight_io = fitting.weights[k]
             dx_bi = self._take(f"dfit{k}", (n_b, len(weight_io)), fitting.dtype)
             np.matmul(dz_bo, weight_io.T, out=dx_bi)
-            if fitting.layers[k].joins == "add":
+            if joins:
                 dx_bi += dy_bo
             dy_bo = dx_bi
         dc_bkr = self._take("dC", c_bkr.shape, fitting.dtype)
-        df_bf = np.ascontiguousarray(dy_bo)
-        features.backward(c_bkr, df_bf, c.rank, c.n_axis, lanes, dc_bkr)
+        if not fitting.layers:
+            dy_bo = np.tile(fitting.last_o, (n_b, 1))
+        features.backward(c_bkr, dy_bo, c.rank, c.n_axis, lanes, dc_bkr)
         return energies_b, dc_bkr.astype(self._dtype, copy=False)

@@ -44,8 +44,14 @@ class Neighbourhood:
         Neighbours of centre ``n`` are ``neighbours_p[offsets_n[n]:offsets_n[n + 1]]``.
     neighbours_p : (n_pairs,) int32
         Indices into all atoms. A list may be longer than the cutoff (skin).
-    rebuilt : bool
-        True if the lists may differ from those of the previous call.
+    build : int
+        Number of the lists: types, centres and lists are those of earlier calls with the same
+        number. 0 stands for new ones.
+    skin : float
+        How much longer than the cutoff the lists are (Å).
+
+    Where an engine `builds_lists`, `offsets_n` and `neighbours_p` are None, and the centres are
+    all local atoms that the model sees.
     """
 
     positions_ac: Array
@@ -54,7 +60,8 @@ class Neighbourhood:
     centres_n: Array
     offsets_n: Array
     neighbours_p: Array
-    rebuilt: bool = True
+    build: int = 0
+    skin: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ class FixExternal:
         )
         self._map = np.concatenate([np.full(1, type_table.ABSENT, np.int32), types_t])
         self._lists: _Lists | None = None
+        self._n_builds = 0
 
         if not lmp.has_id("fix", fix_id):
             lmp.command(f"fix {fix_id} all external pf/callback 1 1")
@@ -248,6 +249,7 @@ class FixExternal:
             try:
                 lists, asymmetry = self._build(positions_ac, tags_a, types_a, n_local, owners)
                 self._lists = lists
+                self._n_builds += 1
             except Exception as error:
                 failure = error
         result = None
@@ -261,7 +263,7 @@ class FixExternal:
                     centres_n=np.arange(n_local, dtype=np.int32),
                     offsets_n=lists.offsets_n,
                     neighbours_p=lists.neighbours_p,
-                    rebuilt=rebuild,
+                    build=self._n_builds,
                 )
                 outputs = Outputs(virial=True, atom_energies=True, atom_virials=True)
                 result = self.potential.compute(neighbourhood, outputs)

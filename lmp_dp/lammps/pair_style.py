@@ -216,6 +216,7 @@ class PairStyle:
         # Model type per LAMMPS type with an entry in front, since LAMMPS counts types from 1.
         self._map = np.full(1, type_table.ABSENT, np.int32)
         self._types_a = np.empty(0, np.int32)
+        self._build = 0
         self._positions_ac = np.empty((0, 3))
         self._x, self._f = View(np.float64, 3), View(np.float64, 3)
         self._lammps_types, self._tags = View(np.int32), View(np.int32)
@@ -294,7 +295,8 @@ class PairStyle:
 
         # Types may change without a new neighbour list; what the engine derived from them must go.
         types_a = np.take(self._map, self._lammps_types.at(shared.types, n_all))
-        rebuilt = bool(shared.rebuilt) or not np.array_equal(types_a, self._types_a)
+        if shared.rebuilt or not np.array_equal(types_a, self._types_a):
+            self._build += 1
         self._types_a = types_a
 
         neighbourhood = self._neighbourhood(
@@ -304,7 +306,7 @@ class PairStyle:
             centres_n=self._centres.at(shared.centres, n_centres),
             offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
             neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
-            rebuilt=rebuilt,
+            build=self._build,
         )
         result = self.potential.compute(
             neighbourhood,

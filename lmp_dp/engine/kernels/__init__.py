@@ -9,7 +9,7 @@ Per row, as structures of arrays (``capacity`` columns, of which the rows are th
 ``r_cp`` displacement, ``s_p`` and ``ds_p`` switched 1/r and its derivative (float64);
 ``rows_kp`` normalised environment row (precision of the descriptor); ``neighbour_p`` index of
 the neighbour. A slot without a neighbour is not a row: what all empty slots of a centre add to
-the moment is ``missing_b`` times a constant.
+the moment is their number times a constant.
 
 `rows` makes and scatters rows, `tables` and `nets` embed them, `features` leads to the fitting
 net; `simd` has explicit vectors, `compiled` says how and where kernels are compiled. LOG.md

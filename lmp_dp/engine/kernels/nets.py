@@ -1,73 +1,14 @@
-"""Element-wise parts of embedding and fitting nets (BLAS does the products)."""
+"""Moments and gradients with embedding nets; layers of the fitting net after BLAS's product."""
 
 from __future__ import annotations
 
 from lmp_dp.engine.kernels.compiled import kernel
+from lmp_dp.engine.kernels.simd import add, fill, load, multiply, multiply_add, store, tanh
 
 
 @kernel
-def first_layer(s_p, weight_o, bias_o, z_po):
-    """z = s w + b for the one input of an embedding net."""
-    for p in range(len(s_p)):
-        s = s_p[p]
-        for o in range(len(weight_o)):
-            z_po[p, o] = s * weight_o[o] + bias_o[o]
-
-
-@kernel
-def join_first(a_po, slope_po, is_tanh, weight_o, idt_o, joins, s_p, y_po, dy_po):
-    """Output and tangent of a first layer: y = [s +] idt a, dy = [1 +] idt a' w.
-
-    With `is_tanh` the slope is 1 - a^2 and `slope_po` is not read.
-    """
-    n, width = a_po.shape
-    one = idt_o.dtype.type(1.0)
-    for p in range(n):
-        s = s_p[p]
-        for o in range(width):
-            a = a_po[p, o]
-            slope = one - a * a if is_tanh else slope_po[p, o]
-            y_po[p, o] = idt_o[o] * a
-            dy_po[p, o] = idt_o[o] * slope * weight_o[o]
-        if joins != 0:  # widths 1 -> 1 and 1 -> 2 join the single input
-            for o in range(width):
-                y_po[p, o] += s
-                dy_po[p, o] += one
-
-
-@kernel
-def join(a_po, slope_po, is_tanh, dz_po, idt_o, joins, x_pi, dx_pi, y_po, dy_po):
-    """Output and tangent of a layer, dz = dx W. joins: 0 no, 1 add, 2 double.
-
-    With `is_tanh` the slope is 1 - a^2 and `slope_po` is not read.
-    """
-    n, width = a_po.shape
-    n_in = x_pi.shape[1]
-    one = idt_o.dtype.type(1.0)
-    for p in range(n):
-        for o in range(width):
-            a = a_po[p, o]
-            slope = one - a * a if is_tanh else slope_po[p, o]
-            y_po[p, o] = idt_o[o] * a
-            dy_po[p, o] = idt_o[o] * slope * dz_po[p, o]
-        for part in range(joins):
-            for i in range(n_in):
-                y_po[p, part * n_in + i] += x_pi[p, i]
-                dy_po[p, part * n_in + i] += dx_pi[p, i]
-
-
-@kernel
-def tanh_slope(a_po, slope_po):
-    """Derivative of tanh from its value."""
-    one = a_po.dtype.type(1.0)
-    for p in range(a_po.shape[0]):
-        for o in range(a_po.shape[1]):
-            slope_po[p, o] = one - a_po[p, o] * a_po[p, o]
-
-
-@kernel
-def moment(rows_kp, g_pm, first_b, missing_b, padding_km, b_bkm):
-    """B_km += sum_rows R_k G_m + missing padding_km for one neighbour element.
+def moment(rows_kp, g_pm, first_b, sel, padding_km, b_bkm):
+    """B_km += sum_rows R_k G_m + (sel - rows) padding_km for one neighbour element.
 
     Four rows are taken at a time: one load of B serves 16 multiply-adds.
     """
@@ -101,7 +42,9 @@ def moment(rows_kp, g_pm, first_b, missing_b, padding_km, b_bkm):
                 t2[m] += a2 * ga
                 t3[m] += a3 * ga
             p += 1
-        pad = missing_b[b]  # the largest term last: better rounding in float32
+        pad = b_bkm.dtype.type(
+            sel - (first_b[b + 1] - first_b[b])
+        )  # the largest term last: better rounding in float32
         for m in range(channels):
             t0[m] += pad * padding_km[0, m]
             t1[m] += pad * padding_km[1, m]
@@ -133,14 +76,20 @@ def gradients(rows_kp, g_pm, dg_pm, first_b, db_bkm, drows_kp):
 
 
 @kernel
-def fitting_join(a_bo, slope_bo, idt_o, has_idt, x_bo, joins):
-    """Layer output in place of act(z): a <- [x +] idt a; slope <- idt act'."""
-    n, width = a_bo.shape
-    for b in range(n):
-        if has_idt:
-            for o in range(width):
-                a_bo[b, o] *= idt_o[o]
-                slope_bo[b, o] *= idt_o[o]
-        if joins:
-            for o in range(width):
-                a_bo[b, o] += x_bo[b, o]
+def tanh_layer(z_bo, bias_o, idt_o, x_bo, joins, lanes, slope_bo):
+    """A fitting layer after its product, in place of z: idt tanh(z + bias) [+ x], and its slope.
+
+    Widths are whole vectors.
+    """
+    width, vector = z_bo.shape[1], len(lanes)
+    one = fill(z_bo.dtype.type(1.0))
+    minus = fill(z_bo.dtype.type(-1.0))
+    for b in range(len(z_bo)):
+        for o in range(0, width, vector):
+            at = b * width + o
+            scale = load(idt_o, o)
+            a = tanh(add(load(z_bo, at), load(bias_o, o)))
+            slope = multiply_add(multiply(a, minus), a, one)
+            store(slope_bo, at, multiply(slope, scale))
+            y = multiply(a, scale)
+            store(z_bo, at, add(y, load(x_bo, at)) if joins else y)

@@ -43,10 +43,8 @@ def _polynomial(coefficients_pkr, at, rank, x):
 
 
 @kernel
-def moment(
-    rows_kp, piece_p, x_p, coefficients_pkr, first_b, missing_b, padding_kr, start, lanes, b_bkq
-):
-    """B_kr = sum_rows R_k phi_r + missing padding_kr, to columns start.. of `b_bkq`.
+def moment(rows_kp, piece_p, x_p, coefficients_pkr, first_b, sel, padding_kr, start, lanes, b_bkq):
+    """B_kr = sum_rows R_k phi_r + (sel - rows) padding_kr, to columns start.. of `b_bkq`.
 
     `lanes` is a tuple of one vector's length. Two vectors of accumulators stay in registers
     over all rows of a centre.
@@ -55,7 +53,7 @@ def moment(
     width = len(lanes)
     zero = fill(b_bkq.dtype.type(0.0))
     for b in range(len(first_b) - 1):
-        missing = fill(missing_b[b])
+        missing = fill(b_bkq.dtype.type(sel - (first_b[b + 1] - first_b[b])))
         for v in range(0, rank, 2 * width):
             a0, a1, a2, a3 = zero, zero, zero, zero
             c0, c1, c2, c3 = zero, zero, zero, zero

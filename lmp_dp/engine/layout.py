@@ -1,4 +1,4 @@
-"""A model laid out for the kernels of the cpu backend, per element of the centre.
+"""A model laid out for the kernels of the cpu and gpu backends, per element of the centre.
 
 Tables are padded to whole vectors, K is folded in where that is possible, and the first fitting
 layer acts on the features (`lmp_dp.engine.reduction`).
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmp_dp.engine import network
-from lmp_dp.engine.kernels.simd import WIDTH
+from lmp_dp.engine.kernels import embedding
+from lmp_dp.engine.kernels.simd import WIDTH, aligned_copy
 from lmp_dp.engine.reduction import Reduction, feature_count, reduce
 from lmp_dp.model.deep_potential import DeepPotential
 from lmp_dp.model.network import Network
@@ -33,11 +34,38 @@ class TableBlock:
 
 @dataclass
 class NetworkBlock:
-    """An embedding net of one neighbour element."""
+    """An embedding net of one neighbour element; `packed` where its layers are tanh layers."""
 
     neighbour: int
     net: Network
+    packed: PackedNet | None
     padding_km: np.ndarray
+
+
+class PackedNet:
+    """A net laid out for `lmp_dp.engine.kernels.embedding.embed`, whose arguments these are."""
+
+    def __init__(self, net: Network) -> None:
+        lanes = WIDTH // net.dtype.itemsize
+        parts = [np.zeros(embedding.PANEL * lanes)]
+        layers, at = [], parts[0].size
+        for layer in net.layers:
+            n_in, n_out = layer.weight_io.shape
+            # a panel has at least four vectors
+            width = max(embedding.SMALLEST_PANEL, -(-n_out // lanes)) * lanes
+            extra = (0, width - n_out)
+            idt_o = np.ones(n_out) if layer.idt_o is None else layer.idt_o
+            bias, idt = at + n_in * width, at + (n_in + 1) * width
+            joins = ("replace", "add", "double").index(layer.joins)
+            layers.append((n_in, width, joins, at, bias, idt))
+            parts.append(np.pad(layer.weight_io, ((0, 0), extra)).ravel())
+            parts += [np.pad(layer.bias_o, extra), np.pad(idt_o, extra)]
+            at = idt + width
+        self.parameters = aligned_copy(np.concatenate(parts), net.dtype)
+        self.layers_lk = np.array(layers, np.int64)
+        widest = max(width for _, width, *_ in layers)
+        #: Elements of the kernel's working space.
+        self.work = 3 * 2 * embedding.ROWS * widest + lanes
 
 
 class Layout:
@@ -64,6 +92,7 @@ class Layout:
         d, fitting = model.descriptor, model.fitting
         self.davg_k, self.dstd_k = d.davg_tk[t], d.dstd_tk[t]
         self.excluded_t = np.ascontiguousarray(d.excluded_tt[t] | (d.sel_t == 0))
+        self.dtype = d.dtype
         self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
         net = fitting.nets[t]
         weight_do = net.layers[0].weight_io
@@ -84,7 +113,12 @@ class Layout:
         else:
             reduction = _unreduced(d.n_channels, d.axis_neuron, weight_do)
             self.blocks = [
-                NetworkBlock(j, net_j, _padding_moment(net_j, row_k, d.dtype))
+                NetworkBlock(
+                    j,
+                    net_j,
+                    PackedNet(net_j) if all(x.activation == "tanh" for x in net_j.layers) else None,
+                    _padding_moment(net_j, row_k, d.dtype),
+                )
                 for j in neighbours
                 if (net_j := d.embeddings[t][j]) is not None
             ]
@@ -140,7 +174,9 @@ def _table_blocks(
                     table.pieces_q.astype(np.int64),
                     first_q.astype(np.int64),
                 ),
-                coefficients_pkr=np.pad(coefficients_pkr, ((0, 0), (0, 0), extra)).astype(dtype),
+                coefficients_pkr=aligned_copy(
+                    np.pad(coefficients_pkr, ((0, 0), (0, 0), extra)), dtype
+                ),
                 slope_p=slope_p.astype(dtype),
                 padding_kr=np.pad(row_k[:, None] * padding_r, ((0, 0), extra)).astype(dtype),
             )
@@ -174,14 +210,42 @@ def _padding_moment(net: Network, row_k: np.ndarray, dtype: np.dtype) -> np.ndar
 
 
 class FoldedFitting:
-    """A fitting net with its first layer folded onto the features."""
+    """A fitting net with its first layer folded onto the features.
+
+    Hidden layers are padded with zero weights to whole vectors; the padding does not reach the
+    energy, whatever the activation.
+
+    Attributes
+    ----------
+    layers : list of (activation, joins, weight_io, bias_o, idt_o)
+        `joins`: the layer adds its input.
+    last_o, last_bias : array, float
+        The linear last layer.
+    """
 
     def __init__(self, net: Network, weight_fo: np.ndarray) -> None:
-        self.layers = net.layers[:-1]
-        self.last = net.layers[-1]
         self.dtype = net.dtype
-        self.weights = [weight_fo, *(layer.weight_io for layer in self.layers[1:])]
-        if not self.layers:  # a linear net: the last layer takes the features
-            self.last_o = weight_fo[:, 0]
-        else:
-            self.last_o = np.ascontiguousarray(self.last.weight_io[:, 0])
+        self.lanes = (0,) * (WIDTH // net.dtype.itemsize)
+        *hidden, last = net.layers
+        self.layers = []
+        n_in = len(weight_fo)
+        for k, layer in enumerate(hidden):
+            weight_io = weight_fo if k == 0 else layer.weight_io
+            n_out = weight_io.shape[1]
+            width = -(-n_out // len(self.lanes)) * len(self.lanes)
+            extra = (0, width - n_out)
+            idt_o = np.ones(n_out) if layer.idt_o is None else layer.idt_o
+            self.layers.append(
+                (
+                    layer.activation,
+                    layer.joins == "add",
+                    aligned_copy(np.pad(weight_io, ((0, n_in - len(weight_io)), extra)), net.dtype),
+                    aligned_copy(np.pad(layer.bias_o, extra), net.dtype),
+                    aligned_copy(np.pad(idt_o, extra), net.dtype),
+                )
+            )
+            n_in = width
+        # a linear net's last layer takes the features
+        last_o = last.weight_io[:, 0] if hidden else weight_fo[:, 0]
+        self.last_o = aligned_copy(np.pad(last_o, (0, n_in - len(last_o))), net.dtype)
+        self.last_bias = last.bias_o[0]
