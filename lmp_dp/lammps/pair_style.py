@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from lmp_dp import __version__
 from lmp_dp.errors import InputError, LmpDpError
 from lmp_dp.lammps import timing, type_table
+from lmp_dp.lammps.arguments import read_arguments
+from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
 
 if TYPE_CHECKING:
-    from lmp_dp.engine import Potential, Result
+    from lmp_dp.engine import Neighbourhood, Potential, Result
 
 #: What `Watch.totals` counts, as said at the end of a run.
 REPORTS = (
@@ -48,6 +50,9 @@ class Shared(ctypes.Structure):
         ("log", c_char_p),
         ("warning", c_char_p),
         ("cutoff", c_double),
+        ("n_models", c_int32),
+        ("rank", c_int32),
+        ("restarted", c_int32),
         ("lammps_version", c_char_p),
         ("unit_style", c_char_p),
         ("boltz", c_double),
@@ -82,6 +87,12 @@ class Shared(ctypes.Structure):
         ("want_virial", c_int32),
         ("counts", c_int64 * 2),
         ("total_counts", c_int64 * 2),
+        ("model_forces", c_void_p),
+        ("model_virials", c_void_p),
+        ("deviations", c_void_p),
+        ("all_deviations", c_void_p),
+        ("all_tags", c_void_p),
+        ("n_atoms", c_int64),
     )
 
 
@@ -99,6 +110,8 @@ class Bridge(ctypes.Structure):
         ("coeff", _CallWithArguments),
         ("init", _Call),
         ("compute", _Call),
+        ("deviate", _Call),
+        ("record", _Call),
         ("finish", _Call),
         ("close", _Call),
     )
@@ -131,38 +144,6 @@ class View:
 
 
 # ---------------------------------------------------------------------------- pair_style dp ...
-
-
-def read_arguments(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The model file and the keywords of `pair_style dp`.
-
-    Raises
-    ------
-    InputError
-        If the model is missing, or a keyword is unknown or has no value.
-    """
-    usage = (
-        "pair_style dp MODEL.h5 [backend auto|cpu|reference|gpu-reference] "
-        "[precision float64|float32] [threads N] [sel warn|error|ignore] "
-        "[table warn|error|ignore] [timing yes|no]"
-    )
-    if not words:
-        raise InputError(f"no model file is named: write {usage}")
-    path, *rest = words
-    options: dict[str, Any] = {}
-    while rest:
-        keyword, *rest = rest
-        if keyword not in ("backend", "precision", "threads", "sel", "table", "timing"):
-            raise InputError(f"unknown keyword {keyword}: write {usage}")
-        if not rest:
-            raise InputError(f"keyword {keyword} has no value: write {usage}")
-        value, *rest = rest
-        if keyword == "threads" and not (value.isdecimal() and int(value) > 0):
-            raise InputError(f"threads {value} is not a positive whole number")
-        if keyword == "timing" and value not in ("yes", "no"):
-            raise InputError(f"timing {value} is unknown: write timing yes or timing no")
-        options[keyword] = int(value) if keyword == "threads" else value
-    return path, options
 
 
 def threads_per_rank(local_size: int, node_cores: int) -> int:
@@ -198,14 +179,19 @@ class PairStyle:
         # heavy: not before a model is used
         from lmp_dp.engine import Neighbourhood, Outputs, Potential
 
-        self.path, options = read_arguments(words)
+        self.arguments = read_arguments(words)
+        options = self.arguments.engine
         options.setdefault("threads", threads_per_rank(shared.local_size, shared.node_cores))
         self.shared = shared
-        self._timing = options.pop("timing", "no") == "yes"
         self._wall, self._atom_steps = 0.0, 0
-        self.potential: Potential = Potential(self.path, **options)
-        self.potential.on_warning = lambda text: self.say(None, f"pair_style dp: {text}")
-        self.potential.warm_up()  # compiled kernels before the first step, not in it
+        self.potentials: list[Potential] = []
+        for path in self.arguments.models:
+            potential = Potential(path, **options)
+            potential.on_warning = lambda text: self.say(None, f"pair_style dp: {text}")
+            potential.warm_up()  # compiled kernels before the first step, not in it
+            self.potentials.append(potential)
+        self.potential = self.potentials[0]
+        self._orders = [self._order(other) for other in self.potentials]
         self._neighbourhood = Neighbourhood
         self._outputs = Outputs
         self.units: Units | None = None
@@ -222,6 +208,29 @@ class PairStyle:
         self._offsets = View(np.int64)
         self._energies = View(np.float64)
         self._virials6, self._virials9 = View(np.float64, 6), View(np.float64, 9)
+
+        # Model deviation: buffers that the plugin sees, and the file last, when all else is fine.
+        n_models = shared.n_models = len(self.potentials)
+        self._model_forces_amc = np.empty((1, n_models, 3))
+        self._model_virials_mk = np.empty((n_models, 9))
+        self._deviations_n = np.empty(0)
+        self._lists_changed = True  # since the models behind the first were evaluated
+        self._file: DeviationFile | None = None
+        if n_models > 1 and self.arguments.out_freq and shared.rank == 0:
+            self._file = DeviationFile(
+                self.arguments.out_file, bool(shared.restarted), self.arguments.atomic
+            )
+
+    def _order(self, other: Potential) -> NDArray[np.int32]:
+        """Types of another model by those of the first; the last one stands for type -1."""
+        mine, theirs = self.potential.type_map, other.type_map
+        if set(mine) != set(theirs):
+            paths = self.arguments.models
+            raise InputError(
+                f"the models must have the same elements (in any order), but {paths[0]} has "
+                f"{' '.join(mine)} and {paths[self.potentials.index(other)]} has {' '.join(theirs)}"
+            )
+        return np.array([*(theirs.index(name) for name in mine), type_table.ABSENT], np.int32)
 
     def coeff(self, names: Sequence[str]) -> None:
         """`pair_coeff * * names`: map LAMMPS types to model types."""
@@ -240,7 +249,7 @@ class PairStyle:
             self.units = units_of(style, shared.boltz, shared.angstrom)
         except ValueError as error:
             raise InputError(str(error)) from None
-        shared.cutoff = self.potential.rcut * self.units.length
+        shared.cutoff = max(potential.rcut for potential in self.potentials) * self.units.length
         if self.types_t is None:
             raise InputError("pair_coeff is missing: write pair_coeff * * and the elements")
         if not self._table_shown:
@@ -257,13 +266,28 @@ class PairStyle:
             f"pair_style dp: lmp_dp {__version__}, LAMMPS {shared.lammps_version.decode()}, "
             f"backend {potential.backend}, precision {potential.precision}"
             + (f", threads per rank {threads}" if threads else "")
-            + f"\n  model {self.path}, cutoff {potential.rcut:g} A\n"
+            + "".join(
+                f"\n  model {path}, cutoff {model.rcut:g} A"
+                for path, model in zip(self.arguments.models, self.potentials, strict=True)
+            )
+            + f"\n{self._plan()}"
             + type_table.table(types_t, potential.type_map, masses_t)
         )
         warning = None
         if masses_t is not None:
             warning = type_table.doubtful_masses(types_t, potential.type_map, masses_t)
         self.say(log, f"pair_style dp: {warning}" if warning else None)
+
+    def _plan(self) -> str:
+        """What is done with several models."""
+        every, file = self.arguments.out_freq, self.arguments.out_file
+        if len(self.potentials) == 1:
+            return ""
+        if not every:
+            return "  the first model drives the atoms, the others are not evaluated (out_freq 0)\n"
+        return (
+            f"  the first model drives the atoms, model deviation every {every} steps in {file}\n"
+        )
 
     def say(self, log: str | None, warning: str | None = None) -> None:
         """Leave text for LAMMPS's screen and log file, and for its warnings."""
@@ -293,24 +317,81 @@ class PairStyle:
         rebuilt = bool(shared.rebuilt) or not np.array_equal(types_a, self._types_a)
         self._types_a = types_a
 
+        neighbourhood = self._neighbourhood(
+            positions_ac=positions_ac,
+            types_a=types_a,
+            n_local=shared.n_local,
+            centres_n=self._centres.at(shared.centres, n_centres),
+            offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
+            neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
+            rebuilt=rebuilt,
+        )
+        every = self.arguments.out_freq
+        deviate = len(self.potentials) > 1 and every > 0 and shared.step % every == 0
         result = self.potential.compute(
-            self._neighbourhood(
-                positions_ac=positions_ac,
-                types_a=types_a,
-                n_local=shared.n_local,
-                centres_n=self._centres.at(shared.centres, n_centres),
-                offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
-                neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
-                rebuilt=rebuilt,
-            ),
+            neighbourhood,
             self._outputs(
-                virial=bool(shared.want_virial), atom_energies=energies, atom_virials=atom_virials
+                virial=deviate or bool(shared.want_virial),
+                atom_energies=energies,
+                atom_virials=atom_virials,
             ),
         )
         self._add(result, units)
-        shared.counts[:] = list(self.potential.watch.totals.values())
+        self._lists_changed |= rebuilt
+        shared.model_forces = None
+        if deviate:
+            self._evaluate_all(neighbourhood, result)
+        for number, name in enumerate(self.potential.watch.totals):
+            shared.counts[number] = sum(model.watch.totals[name] for model in self.potentials)
         self._wall += perf_counter() - start
         self._atom_steps += n_centres
+
+    def _evaluate_all(self, neighbourhood: Neighbourhood, first: Result) -> None:
+        """Leave forces and virials of all models for the plugin; the first is evaluated already."""
+        shared, n_all = self.shared, self.shared.n_all
+        if len(self._model_forces_amc) < n_all:
+            self._model_forces_amc = np.empty((n_all + n_all // 8, len(self.potentials), 3))
+        results = [first]
+        types_a = neighbourhood.types_a
+        neighbourhood.rebuilt = self._lists_changed
+        for potential, order in zip(self.potentials[1:], self._orders[1:], strict=True):
+            neighbourhood.types_a = order[types_a]
+            results.append(potential.compute(neighbourhood, self._outputs(virial=True)))
+        self._lists_changed = False
+        for number, result in enumerate(results):
+            assert result.virial_cc is not None
+            self._model_forces_amc[:n_all, number] = result.forces_ac
+            self._model_virials_mk[number] = result.virial_cc.ravel()
+        shared.model_forces = self._model_forces_amc.ctypes.data
+        shared.model_virials = self._model_virials_mk.ctypes.data
+
+    def deviate(self) -> None:
+        """Deviation of the forces on this rank's atoms, which are complete now."""
+        shared, units = self.shared, self.units
+        assert units is not None  # init() ran
+        level = self.arguments.relative
+        self._deviations_n = force_deviation(
+            self._model_forces_amc[: shared.n_local],
+            None if level is None else level / units.energy,
+        )
+        shared.deviations = self._deviations_n.ctypes.data
+
+    def record(self) -> None:
+        """A row of the file, on the first rank, from what the plugin has gathered."""
+        shared, units = self.shared, self.units
+        assert units is not None
+        assert self._file is not None
+        level, n_atoms = self.arguments.relative_v, shared.n_atoms
+        virial_k = virial_deviation(
+            self._model_virials_mk, n_atoms, None if level is None else level / units.energy
+        )
+        # As in pair style deepmd, relative deviations get the factors of the units as well.
+        self._file.write(
+            shared.step,
+            virial_k * units.energy,
+            View(np.float64).at(shared.all_deviations, n_atoms) * units.force,
+            View(np.int32).at(shared.all_tags, n_atoms) if shared.all_tags else None,
+        )
 
     def _add(self, result: Result, units: Units) -> None:
         """Add a result to LAMMPS's arrays, in LAMMPS's units."""
@@ -345,20 +426,26 @@ class PairStyle:
             for count, text in zip(self.shared.total_counts, REPORTS, strict=True)
             if count
         ]
-        if self._timing:
-            seconds = self.potential.seconds
+        if self.arguments.timing:
+            seconds = dict.fromkeys(self.potential.seconds, 0.0)
+            for potential in self.potentials:
+                for stage in seconds:
+                    seconds[stage] += potential.seconds[stage]
+                    potential.seconds[stage] = 0.0
             lines.append(
                 timing.table(seconds, self._wall, self.potential.threads, self._atom_steps)
             )
-            seconds.update(dict.fromkeys(seconds, 0.0))
             self._wall, self._atom_steps = 0.0, 0
         self.say("".join(lines) or None)
 
     def close(self) -> None:
         """The pair style is gone; an engine that holds a device lets go of it."""
-        close = getattr(self.potential, "close", None)
-        if close is not None:
-            close()
+        if self._file is not None:
+            self._file.close()
+        for potential in self.potentials:
+            close = getattr(potential, "close", None)
+            if close is not None:
+                close()
 
 
 def _symmetric6(virials_acc: NDArray[Any]) -> NDArray[Any]:
@@ -424,7 +511,10 @@ def _settings(address: int, count: int, words: Any) -> int:
     def action() -> None:
         style = PairStyle(shared, _words(count, words))
         shared.handle = shared.handle or next(_handles)
+        previous = _styles.pop(shared.handle, None)
         _styles[shared.handle] = style
+        if previous is not None:
+            previous.close()
 
     return _guarded(shared, action)
 
@@ -442,6 +532,16 @@ def _init(address: int) -> int:
 def _compute(address: int) -> int:
     shared = Shared.from_address(address)
     return _guarded(shared, lambda: _styles[shared.handle].compute())
+
+
+def _deviate(address: int) -> int:
+    shared = Shared.from_address(address)
+    return _guarded(shared, lambda: _styles[shared.handle].deviate())
+
+
+def _record(address: int) -> int:
+    shared = Shared.from_address(address)
+    return _guarded(shared, lambda: _styles[shared.handle].record())
 
 
 def _finish(address: int) -> int:
@@ -477,6 +577,7 @@ def connect(address: int) -> None:
         )
     bridge.settings, bridge.coeff = _CallWithArguments(_settings), _CallWithArguments(_coeff)
     bridge.init, bridge.compute = _Call(_init), _Call(_compute)
+    bridge.deviate, bridge.record = _Call(_deviate), _Call(_record)
     bridge.finish, bridge.close = _Call(_finish), _Call(_close)
     # A LAMMPS that is never closed may outlive Python's modules, and then ask to be closed.
     atexit.register(_disconnect, bridge)

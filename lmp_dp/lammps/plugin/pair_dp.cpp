@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <sched.h>
 
 using namespace LAMMPS_NS;
@@ -25,7 +26,6 @@ PairDP::PairDP(LAMMPS *lmp) :
 {
   one_coeff = 1;
   manybody_flag = 1;
-  restartinfo = 0;
   respa_enable = 0;
   single_enable = 0;
   no_virial_fdotr_compute = 1;
@@ -58,27 +58,35 @@ void PairDP::refuse(const std::string &message)
   error->all(FLERR, "pair_style dp: " + message);
 }
 
-// Takes the outcome of a call that all ranks made. Where all failed one message is enough; where some
-// did (a file missing on one node) they must not wait for the others.
+// What to say about a call that did not succeed.
+std::string PairDP::reason(int outcome)
+{
+  if (outcome != CALL_INTERRUPTED) return std::string("pair_style dp: ") + shared.message;
+  embedded_python::interrupt();
+  return "pair_style dp: interrupted";
+}
+
+// Takes the outcomes of a call on all ranks: where any failed, all end with the message of the first.
 void PairDP::together(int outcome)
 {
-  int mine = outcome != CALL_OK, failures = 0;
-  MPI_Allreduce(&mine, &failures, 1, MPI_INT, MPI_SUM, world);
-  if (mine) fail(outcome, failures == comm->nprocs);
-  if (failures) MPI_Barrier(world);    // the others are about to end the run: wait for it
+  int mine = outcome == CALL_OK ? comm->nprocs : comm->me, first;
+  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
+  if (first < comm->nprocs) {
+    std::string text = outcome == CALL_OK ? "" : reason(outcome);
+    int size = text.size();
+    MPI_Bcast(&size, 1, MPI_INT, first, world);
+    text.resize(size);
+    MPI_Bcast(&text[0], size, MPI_CHAR, first, world);
+    error->all(FLERR, text);
+  }
   show();
 }
 
-// Ends the run with what Python said.
-void PairDP::fail(int outcome, bool on_all_ranks)
+// Ends the run after a call that failed here, whatever the other ranks do.
+void PairDP::fail(int outcome)
 {
-  std::string text = "pair_style dp: ";
-  if (outcome == CALL_INTERRUPTED) {
-    text += "interrupted";
-    embedded_python::interrupt();
-  } else
-    text += shared.message;
-  if (on_all_ranks) error->all(FLERR, text);
+  const std::string text = reason(outcome);
+  if (comm->nprocs == 1) error->all(FLERR, text);
   error->one(FLERR, text);
 }
 
@@ -92,11 +100,19 @@ void PairDP::show()
 
 /* ---------------------------------------------------------------------- input script */
 
-// pair_style dp <model> <keywords>: all of it is Python's to read
+// pair_style dp <models> <keywords>: all of it is Python's to read
 void PairDP::settings(int narg, char **arg)
 {
   where_am_i();
+  shared.rank = comm->me;
   together(python->settings(&shared, narg, arg));
+  comm_reverse = 3 * shared.n_models;
+}
+
+// A restart file holds nothing but the name of the style, so the model is not known yet.
+void PairDP::read_restart(FILE *)
+{
+  shared.restarted = 1;
 }
 
 void PairDP::allocate()
@@ -112,6 +128,9 @@ void PairDP::allocate()
 // pair_coeff * * <element of each type, or NULL>; LAMMPS sees to the * * (one_coeff)
 void PairDP::coeff(int narg, char **arg)
 {
+  if (!shared.handle)
+    refuse("a restart file does not name the model: write pair_style dp and the model after "
+           "read_restart");
   if (!allocated) allocate();
   shared.n_types = atom->ntypes;
   shared.model_types = model_types.data();
@@ -171,7 +190,7 @@ void *PairDP::extract(const char *name, int &dim)
 double PairDP::memory_usage()
 {
   return Pair::memory_usage() + 8.0 * offsets.capacity() + 4.0 * centres.capacity() +
-      4.0 * neighbours.capacity();
+      4.0 * neighbours.capacity() + 12.0 * all_deviations.capacity();
 }
 
 /* ---------------------------------------------------------------------- the run */
@@ -213,13 +232,57 @@ void PairDP::compute(int eflag, int vflag)
   const int outcome = python->compute(&shared);
   if (outcome != CALL_OK) {
     flat_of = nullptr;
-    fail(outcome, comm->nprocs == 1);
+    fail(outcome);
   }
   show();
 
   if (eflag_global) eng_vdwl += shared.energy;
   if (vflag_global)
     for (int k = 0; k < 6; k++) virial[k] += shared.virial[k];
+  if (shared.model_forces) deviate();
+}
+
+// How much the models disagree: each rank for its atoms, the first rank for the file.
+void PairDP::deviate()
+{
+  comm->reverse_comm(this);
+  const int outcome = python->deviate(&shared);
+  if (outcome != CALL_OK) fail(outcome);
+
+  const int n = atom->nlocal;
+  std::vector<int> counts(comm->nprocs), offsets(comm->nprocs + 1, 0);
+  MPI_Gather(&n, 1, MPI_INT, counts.data(), 1, MPI_INT, 0, world);
+  std::partial_sum(counts.begin(), counts.end(), offsets.begin() + 1);
+  all_deviations.resize(offsets.back());
+  MPI_Gatherv(shared.deviations, n, MPI_DOUBLE, all_deviations.data(), counts.data(), offsets.data(),
+              MPI_DOUBLE, 0, world);
+  if (atom->tag_enable) {
+    all_tags.resize(offsets.back());
+    MPI_Gatherv(atom->tag, n, MPI_LMP_TAGINT, all_tags.data(), counts.data(), offsets.data(),
+                MPI_LMP_TAGINT, 0, world);
+  }
+  MPI_Reduce(comm->me ? shared.model_virials : MPI_IN_PLACE, shared.model_virials, 9 * shared.n_models,
+             MPI_DOUBLE, MPI_SUM, 0, world);
+  shared.all_deviations = all_deviations.data();
+  shared.all_tags = atom->tag_enable ? all_tags.data() : nullptr;
+  shared.n_atoms = offsets.back();
+  together(comm->me ? (int) CALL_OK : python->record(&shared));
+}
+
+int PairDP::pack_reverse_comm(int n, int first, double *buffer)
+{
+  const int width = 3 * shared.n_models;
+  std::copy_n(shared.model_forces + (int64_t) first * width, n * width, buffer);
+  return n * width;
+}
+
+void PairDP::unpack_reverse_comm(int n, int *atoms, double *buffer)
+{
+  const int width = 3 * shared.n_models;
+  for (int i = 0; i < n; i++) {
+    double *forces = shared.model_forces + (int64_t) atoms[i] * width;
+    for (int k = 0; k < width; k++) forces[k] += *buffer++;
+  }
 }
 
 // Copies LAMMPS's paged list into flat arrays that only grow.

@@ -23,6 +23,10 @@ class PairDP : public Pair {
   void finish() override;
   void *extract(const char *, int &) override;
   double memory_usage() override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+  void write_restart(FILE *) override {}    // the model is named in the input script
+  void read_restart(FILE *) override;
 
  private:
   const Bridge *python;
@@ -37,12 +41,18 @@ class PairDP : public Pair {
 
   std::vector<int32_t> model_types;
 
+  // Deviations of the models, gathered from all ranks.
+  std::vector<double> all_deviations;
+  std::vector<tagint> all_tags;
+
   void allocate();
   void where_am_i();
   void flatten();
+  void deviate();
   void refuse(const std::string &);
+  std::string reason(int outcome);
   void together(int outcome);
-  void fail(int outcome, bool on_all_ranks);
+  void fail(int outcome);
   void show();
 };
 
