@@ -22,7 +22,7 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from lmp_dp.engine import environment
+from lmp_dp.engine import environment, parameters
 from lmp_dp.engine.activation import value_and_slope
 from lmp_dp.engine.cpu_layout import Layout, NetworkBlock, TableBlock
 from lmp_dp.engine.kernels import features, nets, rows, tables
@@ -47,6 +47,7 @@ class CpuEngine:
 
     def __init__(self, model: DeepPotential, threads: int) -> None:
         self._n_types = len(model.type_map)
+        self._fitting = model.fitting
         self._chunk = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
         self._threads = threads
         #: Seconds of thread time per stage, over all evaluations.
@@ -67,9 +68,10 @@ class CpuEngine:
         virial_cc = np.zeros((3, 3))
         atom_virials_acc = np.zeros((n_all if outputs.atom_virials else 0, 3, 3))
         longest = int(np.diff(nb.offsets_n).max(initial=0))
+        parameters_af = parameters.of_atoms(self._fitting, nb)
         dropped = beyond_table = 0
         with self._blas.limit(limits=1):  # the chunks are the parallelism
-            for worker in self._evaluated(nb, longest, energies_a):
+            for worker in self._evaluated(nb, longest, parameters_af, energies_a):
                 start = perf_counter()
                 try:
                     worker.add_to(nb, forces_ac, atom_virials_acc)
@@ -92,14 +94,18 @@ class CpuEngine:
         )
 
     def _evaluated(
-        self, nb: Neighbourhood, longest: int, energies_a: np.ndarray
+        self,
+        nb: Neighbourhood,
+        longest: int,
+        parameters_af: np.ndarray,
+        energies_a: np.ndarray,
     ) -> Iterator[_Worker]:
         """The workers that have finished a chunk, in the order of the chunks."""
 
         def evaluate(t: int, members_b: np.ndarray) -> _Worker:
             worker = self._workers.get()
             try:
-                worker.evaluate(t, members_b, nb, longest, energies_a)
+                worker.evaluate(t, members_b, nb, longest, parameters_af, energies_a)
             except BaseException:
                 self._workers.put(worker)
                 raise
@@ -166,6 +172,7 @@ class _Worker:
         members_b: np.ndarray,
         nb: Neighbourhood,
         longest: int,
+        parameters_af: np.ndarray,
         energies_a: np.ndarray,
     ) -> None:
         """Energies of the centres (written to `energies_a`), pair gradients and virial (kept)."""
@@ -192,8 +199,11 @@ class _Worker:
             np.matmul(b_bkq.reshape(n_b * 4, -1), c.k_qr, out=c_bkr.reshape(n_b * 4, c.rank))
         times.append(perf_counter())
 
-        energies_b, dc_bkr = self._fit(c, c_bkr)
-        energies_a[nb.centres_n[members_b]] = (energies_b - c.vacuum).astype(np.float64) + c.bias
+        centres_b = nb.centres_n[members_b]
+        parameters_bf = parameters_af[centres_b]
+        energies_b, dc_bkr = self._fit(c, c_bkr, parameters_bf)
+        energies_b -= c.vacuum(parameters_bf)
+        energies_a[centres_b] = energies_b.astype(np.float64) + c.bias
 
         times.append(perf_counter())
 
@@ -352,7 +362,9 @@ class _Worker:
         nets.tanh_slope(z_po, slope_po)
         return z_po, slope_po
 
-    def _fit(self, c: Layout, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _fit(
+        self, c: Layout, c_bkr: np.ndarray, parameters_bf: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Fitting net's value (without bias_atom_e) and dE/dC, in the descriptor's precision."""
         fitting, n_b = c.fitting, len(c_bkr)
         if fitting.dtype != self._dtype:  # a copy in a buffer with slack: vectors are read whole
@@ -363,11 +375,12 @@ class _Worker:
         x_bi = self._take("features", (n_b, c.n_features), fitting.dtype)
         features.forward(c_bkr, c.rank, c.n_axis, lanes, x_bi)
         slopes = []
+        first_bias = fitting.bias(parameters_bf)
         for k, layer in enumerate(fitting.layers):
             shape = (n_b, layer.weight_io.shape[1])
             z_bo = self._take(f"fit{k}", shape, fitting.dtype)
             np.matmul(x_bi, fitting.weights[k], out=z_bo)
-            z_bo += layer.bias_o
+            z_bo += first_bias if k == 0 else layer.bias_o
             a_bo, slope_bo = self._activate(layer, z_bo, f"slope{k}")
             has_idt, idt_o = layer.idt_o is not None, layer.idt_o
             joins = layer.joins == "add"
@@ -378,7 +391,8 @@ class _Worker:
                 )  # fmt: skip
             x_bi = a_bo
             slopes.append(slope_bo)
-        energies_b = x_bi @ fitting.last_o + fitting.last.bias_o[0]
+        energies_b = x_bi @ fitting.last_o
+        energies_b += first_bias[..., 0] if not fitting.layers else fitting.last.bias_o[0]
 
         dy_bo = np.broadcast_to(fitting.last_o, (n_b, len(fitting.last_o)))
         for k in range(len(fitting.layers) - 1, -1, -1):

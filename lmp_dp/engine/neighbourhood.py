@@ -11,6 +11,7 @@ _c    Cartesian components x, y, z
 _k    components of an environment row: s, s x/r, s y/r, s z/r
 _m    embedding channels
 _x    the first ``axis_neuron`` embedding channels
+_f    parameters of the frame or of an atom (fparam, aparam)
 _t    elements (model types)
 ====  ==========================================================
 """
@@ -46,6 +47,10 @@ class Neighbourhood:
         Indices into all atoms. A list may be longer than the cutoff (skin).
     rebuilt : bool
         True if the lists may differ from those of the previous call.
+    fparam_f : (n_fparam,) float64, optional
+        Parameters of the frame, of models that take them.
+    aparam_af : (n_local, n_aparam) float64, optional
+        Parameters of each local atom, of models that take them.
     """
 
     positions_ac: Array
@@ -55,6 +60,8 @@ class Neighbourhood:
     offsets_n: Array
     neighbours_p: Array
     rebuilt: bool = True
+    fparam_f: np.ndarray | None = None
+    aparam_af: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
