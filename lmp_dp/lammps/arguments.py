@@ -13,7 +13,9 @@ USAGE = (
     "pair_style dp MODEL.h5 [MODEL.h5 ...] [backend auto|cpu|reference|gpu-reference] "
     "[precision float64|float32] [threads N] [sel warn|error|ignore] "
     "[table warn|error|ignore] [timing yes|no] "
-    "[out_file FILE] [out_freq N] [atomic] [relative L] [relative_v L]"
+    "[out_file FILE] [out_freq N] [atomic] [relative L] [relative_v L] "
+    "[fparam F ...] [fparam_from_compute ID] [fparam_from_fix ID [INDEX]] "
+    "[aparam A ...] [aparam_from_compute ID] [ttm ID]"
 )
 
 
@@ -33,6 +35,12 @@ class Arguments:
         Model deviation, as in pair style deepmd: the file, every how many steps it gets a row
         (0: never), whether a row has the deviation of each atom, and the levels of relative
         deviations in LAMMPS units (None: absolute ones).
+    fparam, aparam : list of float
+        Parameters of the frame, and of every atom, that do not change.
+    fparam_from_compute, fparam_from_fix, aparam_from_compute, ttm : str
+        IDs of what gives them on each step; empty: nothing.
+    fparam_index : int
+        Where they begin in the fix's vector, from 0; -1 for its scalar.
     """
 
     models: list[str] = field(default_factory=list)
@@ -43,6 +51,13 @@ class Arguments:
     atomic: bool = False
     relative: float | None = None
     relative_v: float | None = None
+    fparam: list[float] = field(default_factory=list)
+    aparam: list[float] = field(default_factory=list)
+    fparam_from_compute: str = ""
+    fparam_from_fix: str = ""
+    fparam_index: int = -1
+    aparam_from_compute: str = ""
+    ttm: str = ""
 
 
 def read_arguments(words: Sequence[str]) -> Arguments:
@@ -71,6 +86,12 @@ def read_arguments(words: Sequence[str]) -> Arguments:
         if not rest or rest[0] in _KEYWORDS:
             raise InputError(f"keyword {keyword} has no value: write {USAGE}")
         value = _KEYWORDS[keyword](keyword, rest.pop(0))
+        if keyword in ("fparam", "aparam"):
+            value = [value]
+            while rest and rest[0] not in _KEYWORDS:
+                value.append(_number(keyword, rest.pop(0)))
+        elif keyword == "fparam_from_fix" and rest and rest[0] not in _KEYWORDS:
+            found.fparam_index = _positive("fparam_from_fix: index", rest.pop(0)) - 1
         if keyword in _OF_THE_ENGINE:
             found.engine[keyword] = value
         else:
@@ -105,13 +126,20 @@ def _not_negative(keyword: str, value: str) -> int:
     return int(value)
 
 
-def _level(keyword: str, value: str) -> float:
+def _number(keyword: str, value: str) -> float:
     try:
-        level = float(value)
+        number = float(value)
     except ValueError:
-        level = math.nan
-    if not 0.0 <= level < math.inf:
-        raise InputError(f"{keyword} {value} is not a number, 0 or more")
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{keyword} {value} is not a number")
+    return number
+
+
+def _level(keyword: str, value: str) -> float:
+    level = _number(keyword, value)
+    if level < 0.0:
+        raise InputError(f"{keyword} {value} is negative, expected 0 or more")
     return level
 
 
@@ -128,4 +156,10 @@ _KEYWORDS: dict[str, Callable[[str, str], Any]] = {
     "atomic": _word,  # takes no value
     "relative": _level,
     "relative_v": _level,
+    "fparam": _number,
+    "fparam_from_compute": _word,
+    "fparam_from_fix": _word,
+    "aparam": _number,
+    "aparam_from_compute": _word,
+    "ttm": _word,
 }

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from lmp_dp import __version__
 from lmp_dp.errors import InputError, LmpDpError
-from lmp_dp.lammps import timing, type_table
+from lmp_dp.lammps import model_parameters, timing, type_table
 from lmp_dp.lammps.arguments import read_arguments
 from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
@@ -93,6 +93,19 @@ class Shared(ctypes.Structure):
         ("all_deviations", c_void_p),
         ("all_tags", c_void_p),
         ("n_atoms", c_int64),
+        ("fparam_compute", c_char_p),
+        ("fparam_fix", c_char_p),
+        ("aparam_compute", c_char_p),
+        ("ttm_fix", c_char_p),
+        ("fparam_index", c_int32),
+        ("n_fparam", c_int32),
+        ("n_aparam", c_int32),
+        ("ttm_group", c_int32),
+        ("fparam", c_void_p),
+        ("aparam", c_void_p),
+        ("ttm", c_void_p),
+        ("n_ttm", c_int64),
+        ("groups", c_void_p),
     )
 
 
@@ -209,6 +222,8 @@ class PairStyle:
         self._energies = View(np.float64)
         self._virials6, self._virials9 = View(np.float64, 6), View(np.float64, 9)
 
+        self._tell_where_parameters_come_from()
+
         # Model deviation: buffers that the plugin sees, and the file last, when all else is fine.
         n_models = shared.n_models = len(self.potentials)
         self._model_forces_amc = np.empty((1, n_models, 3))
@@ -231,6 +246,52 @@ class PairStyle:
                 f"{' '.join(mine)} and {paths[self.potentials.index(other)]} has {' '.join(theirs)}"
             )
         return np.array([*(theirs.index(name) for name in mine), type_table.ABSENT], np.int32)
+
+    def _tell_where_parameters_come_from(self) -> None:
+        """Check fparam and aparam, and name to the plugin what it is to fetch."""
+        shared, arguments = self.shared, self.arguments
+        counts = [
+            (potential.model.fitting.n_fparam, potential.model.fitting.n_aparam)
+            for potential in self.potentials
+        ]
+        if len(set(counts)) > 1:
+            raise InputError(f"the models differ in their numbers of fparam and aparam: {counts}")
+        shared.n_fparam, shared.n_aparam = counts[0]
+        model_parameters.check(arguments, *counts[0])
+        shared.fparam_compute = arguments.fparam_from_compute.encode() or None
+        shared.fparam_fix = arguments.fparam_from_fix.encode() or None
+        shared.fparam_index = arguments.fparam_index
+        shared.aparam_compute = arguments.aparam_from_compute.encode() or None
+        shared.ttm_fix = arguments.ttm.encode() or None
+
+    def _add_parameters(self, neighbourhood: Neighbourhood) -> None:
+        """This step's fparam and aparam, where the models take any."""
+        shared, n_local = self.shared, self.shared.n_local
+        n_fparam, n_aparam = shared.n_fparam, shared.n_aparam
+        grid = None
+        if shared.ttm:
+            values = View(np.float64).at(shared.ttm, shared.n_ttm)
+            grid = model_parameters.ElectronTemperatures(values)
+        if n_fparam:
+            if self.arguments.fparam:
+                neighbourhood.fparam_f = np.array(self.arguments.fparam)
+            elif shared.fparam:
+                neighbourhood.fparam_f = View(np.float64).at(shared.fparam, n_fparam)
+            else:
+                assert grid is not None
+                neighbourhood.fparam_f = np.array([grid.mean()])
+        if n_aparam:
+            if self.arguments.aparam:
+                neighbourhood.aparam_af = np.tile(self.arguments.aparam, (n_local, 1))
+            elif self.arguments.aparam_from_compute:
+                neighbourhood.aparam_af = View(np.float64, n_aparam).at(shared.aparam, n_local)
+            else:
+                assert grid is not None
+                in_group = View(np.int32).at(shared.groups, n_local) & shared.ttm_group
+                x_nc = self._x.array[:n_local]
+                fractions_nc = (x_nc - np.array(shared.box_low)) / np.array(shared.box[:3])
+                temperatures_n = np.where(in_group, grid.at(fractions_nc), 0.0)
+                neighbourhood.aparam_af = temperatures_n[:, None]
 
     def coeff(self, names: Sequence[str]) -> None:
         """`pair_coeff * * names`: map LAMMPS types to model types."""
@@ -326,6 +387,7 @@ class PairStyle:
             neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
             rebuilt=rebuilt,
         )
+        self._add_parameters(neighbourhood)
         every = self.arguments.out_freq
         deviate = len(self.potentials) > 1 and every > 0 and shared.step % every == 0
         result = self.potential.compute(

@@ -66,6 +66,17 @@ struct Shared {
   const double *all_deviations;    // of all ranks' atoms, for record, ...
   const int32_t *all_tags;         // ... their IDs (null if atoms have none) ...
   int64_t n_atoms;                 // ... and number
+
+  // Parameters of the frame and of atoms: what gives them (IDs, null: nothing), by settings, ...
+  const char *fparam_compute, *fparam_fix, *aparam_compute, *ttm_fix;
+  int32_t fparam_index;       // in the vector of the fix, from 0; -1: its scalar
+  int32_t n_fparam, n_aparam;
+  int32_t ttm_group;          // bit of fix ttm's group in `groups`
+  const double *fparam;       // ... and on each step: (n_fparam)
+  const double *aparam;       // (n_local, n_aparam)
+  const double *ttm;          // (n_ttm), what fix ttm stores in restart files
+  int64_t n_ttm;
+  const int32_t *groups;      // per atom, one bit per group
 };
 
 // The calls into Python return one of these.

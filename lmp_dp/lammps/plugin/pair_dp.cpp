@@ -4,10 +4,13 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "compute.h"
 #include "domain.h"
 #include "error.h"
+#include "fix.h"
 #include "force.h"
 #include "memory.h"
+#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "universe.h"
@@ -227,6 +230,7 @@ void PairDP::compute(int eflag, int vflag)
     shared.periodic[k] = domain->periodicity[k];
   }
   for (int k = 0; k < 6; k++) shared.box[k] = domain->h[k];
+  fetch_parameters();
 
   if (!python->compute) error->one(FLERR, "pair_style dp: Python has ended");
   const int outcome = python->compute(&shared);
@@ -240,6 +244,92 @@ void PairDP::compute(int eflag, int vflag)
   if (vflag_global)
     for (int k = 0; k < 6; k++) virial[k] += shared.virial[k];
   if (shared.model_forces) deviate();
+}
+
+Compute *PairDP::compute_of(const char *keyword, const char *id)
+{
+  Compute *compute = modify->get_compute_by_id(id);
+  if (!compute) refuse(std::string(keyword) + ": there is no compute " + id);
+  return compute;
+}
+
+Fix *PairDP::fix_of(const char *keyword, const char *id)
+{
+  Fix *fix = modify->get_fix_by_id(id);
+  if (!fix) refuse(std::string(keyword) + ": there is no fix " + id);
+  return fix;
+}
+
+// Parameters of the frame and of atoms from computes and fixes, as they are on this step.
+void PairDP::fetch_parameters()
+{
+  const int n_f = shared.n_fparam, n_a = shared.n_aparam, n = atom->nlocal;
+  const bigint now = update->ntimestep;
+  fparam.resize(n_f);
+  shared.fparam = nullptr;
+  if (shared.fparam_compute) {
+    Compute *compute = compute_of("fparam_from_compute", shared.fparam_compute);
+    if (n_f == 1 ? !compute->scalar_flag : !compute->vector_flag || compute->size_vector < n_f)
+      refuse(std::string("fparam_from_compute: compute ") + compute->id + " gives no " +
+             (n_f == 1 ? "scalar" : "vector of " + std::to_string(n_f) + " values"));
+    if (n_f == 1) {
+      if (compute->invoked_scalar != now) compute->compute_scalar();
+      compute->invoked_flag |= Compute::INVOKED_SCALAR;
+      fparam[0] = compute->scalar;
+    } else {
+      if (compute->invoked_vector != now) compute->compute_vector();
+      compute->invoked_flag |= Compute::INVOKED_VECTOR;
+      std::copy_n(compute->vector, n_f, fparam.begin());
+    }
+    shared.fparam = fparam.data();
+  }
+  if (shared.fparam_fix) {
+    Fix *fix = fix_of("fparam_from_fix", shared.fparam_fix);
+    const int index = shared.fparam_index;
+    if (index < 0 ? !fix->scalar_flag : !fix->vector_flag || fix->size_vector < index + n_f)
+      refuse(std::string("fparam_from_fix: fix ") + fix->id + " gives no " +
+             (index < 0 ? "scalar" : "vector of " + std::to_string(index + n_f) + " values"));
+    for (int k = 0; k < n_f; k++)
+      fparam[k] = index < 0 ? fix->compute_scalar() : fix->compute_vector(index + k);
+    shared.fparam = fparam.data();
+  }
+  if (shared.aparam_compute) {
+    Compute *compute = compute_of("aparam_from_compute", shared.aparam_compute);
+    if (!compute->peratom_flag || (n_a == 1) != (compute->size_peratom_cols == 0) ||
+        (n_a > 1 && compute->size_peratom_cols < n_a))
+      refuse(std::string("aparam_from_compute: compute ") + compute->id + " gives no " +
+             std::to_string(n_a) + " values per atom");
+    if (compute->invoked_peratom != now) compute->compute_peratom();
+    compute->invoked_flag |= Compute::INVOKED_PERATOM;
+    aparam.resize((size_t) n * n_a);
+    for (int i = 0; i < n; i++)
+      for (int k = 0; k < n_a; k++)
+        aparam[(size_t) i * n_a + k] = n_a == 1 ? compute->vector_atom[i] : compute->array_atom[i][k];
+    shared.aparam = aparam.data();
+  }
+  shared.ttm = nullptr;
+  if (shared.ttm_fix) {
+    Fix *fix = fix_of("ttm", shared.ttm_fix);
+    if (strcmp(fix->style, "ttm") != 0 && strcmp(fix->style, "ttm/grid") != 0)
+      refuse(std::string("ttm: fix ") + fix->id + " is of style " + fix->style +
+             ", expected ttm or ttm/grid");
+    // The wheel lacks the header of this fix. What it writes to restart files is open to all.
+    char *text = nullptr;
+    size_t size = 0;
+    FILE *memory_file = open_memstream(&text, &size);
+    fix->write_restart(memory_file);
+    fclose(memory_file);
+    int64_t count = size / sizeof(double);
+    MPI_Bcast(&count, 1, MPI_INT64_T, 0, world);
+    ttm.resize(count);
+    if (comm->me == 0) memcpy(ttm.data(), text + sizeof(int), count * sizeof(double));
+    free(text);
+    MPI_Bcast(ttm.data(), count, MPI_DOUBLE, 0, world);
+    shared.ttm = ttm.data();
+    shared.n_ttm = count;
+    shared.ttm_group = fix->groupbit;
+    shared.groups = atom->mask;
+  }
 }
 
 // How much the models disagree: each rank for its atoms, the first rank for the file.

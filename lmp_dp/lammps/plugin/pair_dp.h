@@ -41,6 +41,8 @@ class PairDP : public Pair {
 
   std::vector<int32_t> model_types;
 
+  std::vector<double> fparam, aparam, ttm;
+
   // Deviations of the models, gathered from all ranks.
   std::vector<double> all_deviations;
   std::vector<tagint> all_tags;
@@ -49,6 +51,9 @@ class PairDP : public Pair {
   void where_am_i();
   void flatten();
   void deviate();
+  void fetch_parameters();
+  class Compute *compute_of(const char *keyword, const char *id);
+  class Fix *fix_of(const char *keyword, const char *id);
   void refuse(const std::string &);
   std::string reason(int outcome);
   void together(int outcome);
