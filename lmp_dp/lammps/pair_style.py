@@ -1,7 +1,7 @@
 """Python side of pair style dp: what the C++ plugin calls.
 
 `connect` hands the plugin a table of functions. Each of them gets the address of the `Shared` block
-of one pair style, which `plugin/bridge.h` describes, finds the `PairStyle` behind it, and turns a
+of one pair style, which `bridge` describes, finds the `PairStyle` behind it, and turns a
 Python exception into a message there. `PairStyle` maps types, units and flags; nothing else.
 
 Axes: _a atoms (local, then ghosts), _n centres, _p pairs, _c Cartesian, _t LAMMPS types.
@@ -12,11 +12,9 @@ from __future__ import annotations
 import atexit
 import ctypes
 import itertools
-import math
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +25,16 @@ from lmp_dp import __version__
 from lmp_dp.errors import InputError, LmpDpError
 from lmp_dp.lammps import model_parameters, timing, type_table
 from lmp_dp.lammps.arguments import read_arguments
+from lmp_dp.lammps.bridge import (
+    CALL_FAILED,
+    CALL_INTERRUPTED,
+    CALL_OK,
+    Bridge,
+    Call,
+    CallWithArguments,
+    Shared,
+    View,
+)
 from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
 
@@ -38,125 +46,6 @@ REPORTS = (
     "neighbours were left out because the model's sel is too small",
     "pairs were closer than the model's tables were made for",
 )
-CALL_OK, CALL_FAILED, CALL_INTERRUPTED = 0, 1, 2
-
-
-class Shared(ctypes.Structure):
-    """What the plugin and one `PairStyle` tell each other: `struct Shared` of plugin/bridge.h."""
-
-    _fields_ = (
-        ("handle", c_int64),
-        ("message", c_char_p),
-        ("log", c_char_p),
-        ("warning", c_char_p),
-        ("cutoff", c_double),
-        ("n_models", c_int32),
-        ("rank", c_int32),
-        ("restarted", c_int32),
-        ("lammps_version", c_char_p),
-        ("unit_style", c_char_p),
-        ("boltz", c_double),
-        ("angstrom", c_double),
-        ("masses", c_void_p),
-        ("model_types", c_void_p),
-        ("n_types", c_int32),
-        ("local_rank", c_int32),
-        ("local_size", c_int32),
-        ("node_cores", c_int32),
-        ("step", c_int64),
-        ("n_neighbours", c_int64),
-        ("x", c_void_p),
-        ("f", c_void_p),
-        ("types", c_void_p),
-        ("centres", c_void_p),
-        ("offsets", c_void_p),
-        ("neighbours", c_void_p),
-        ("energies", c_void_p),
-        ("virials6", c_void_p),
-        ("virials9", c_void_p),
-        ("energy", c_double),
-        ("virial", c_double * 6),
-        ("scale", c_double),
-        ("box_low", c_double * 3),
-        ("box", c_double * 6),
-        ("periodic", c_int32 * 3),
-        ("n_local", c_int32),
-        ("n_all", c_int32),
-        ("n_centres", c_int32),
-        ("rebuilt", c_int32),
-        ("want_virial", c_int32),
-        ("counts", c_int64 * 2),
-        ("total_counts", c_int64 * 2),
-        ("model_forces", c_void_p),
-        ("model_virials", c_void_p),
-        ("deviations", c_void_p),
-        ("all_deviations", c_void_p),
-        ("all_tags", c_void_p),
-        ("n_atoms", c_int64),
-        ("fparam_compute", c_char_p),
-        ("fparam_fix", c_char_p),
-        ("aparam_compute", c_char_p),
-        ("ttm_fix", c_char_p),
-        ("fparam_index", c_int32),
-        ("n_fparam", c_int32),
-        ("n_aparam", c_int32),
-        ("ttm_group", c_int32),
-        ("fparam", c_void_p),
-        ("aparam", c_void_p),
-        ("ttm", c_void_p),
-        ("n_ttm", c_int64),
-        ("groups", c_void_p),
-    )
-
-
-_Call = ctypes.CFUNCTYPE(c_int, c_void_p)
-_CallWithArguments = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, ctypes.POINTER(c_char_p))
-
-
-class Bridge(ctypes.Structure):
-    """The functions that the plugin calls: `struct Bridge` of plugin/bridge.h."""
-
-    _fields_ = (
-        ("bridge_size", c_int64),
-        ("shared_size", c_int64),
-        ("settings", _CallWithArguments),
-        ("coeff", _CallWithArguments),
-        ("init", _Call),
-        ("compute", _Call),
-        ("deviate", _Call),
-        ("record", _Call),
-        ("finish", _Call),
-        ("close", _Call),
-    )
-
-
-# ---------------------------------------------------------------------------- arrays of the plugin
-
-
-class View:
-    """A NumPy array on memory of the plugin, made anew only when that memory moves or resizes."""
-
-    def __init__(self, dtype: type[np.generic], *columns: int) -> None:
-        self.dtype = dtype
-        self.columns = columns
-        self.address: int | None = -1
-        self.array: NDArray[Any] = np.empty((0, *columns), dtype)
-
-    def at(self, address: int | None, rows: int) -> NDArray[Any]:
-        """The array of `rows` rows that starts at `address`; no copy."""
-        if address != self.address or rows != len(self.array):
-            self.address = address
-            shape = (rows, *self.columns)
-            if rows == 0 or address is None:  # a rank without atoms
-                self.array = np.empty((0, *self.columns), self.dtype)
-            else:
-                size = math.prod(shape) * np.dtype(self.dtype).itemsize
-                memory = (ctypes.c_char * size).from_address(address)
-                self.array = np.ndarray(shape, self.dtype, buffer=memoryview(memory))
-        return self.array
-
-
-# ---------------------------------------------------------------------------- pair_style dp ...
 
 
 def threads_per_rank(local_size: int, node_cores: int) -> int:
@@ -637,10 +526,10 @@ def connect(address: int) -> None:
             f"the compiled plugin and {__file__} belong to different versions of lmp_dp (their "
             f"common structures have {sizes} and {expected} bytes): install lmp-dp again"
         )
-    bridge.settings, bridge.coeff = _CallWithArguments(_settings), _CallWithArguments(_coeff)
-    bridge.init, bridge.compute = _Call(_init), _Call(_compute)
-    bridge.deviate, bridge.record = _Call(_deviate), _Call(_record)
-    bridge.finish, bridge.close = _Call(_finish), _Call(_close)
+    bridge.settings, bridge.coeff = CallWithArguments(_settings), CallWithArguments(_coeff)
+    bridge.init, bridge.compute = Call(_init), Call(_compute)
+    bridge.deviate, bridge.record = Call(_deviate), Call(_record)
+    bridge.finish, bridge.close = Call(_finish), Call(_close)
     # A LAMMPS that is never closed may outlive Python's modules, and then ask to be closed.
     atexit.register(_disconnect, bridge)
 

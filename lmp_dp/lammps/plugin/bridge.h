@@ -1,4 +1,4 @@
-// The bridge between PairDP and Python: two C structs that lmp_dp/lammps/pair_style.py mirrors field by
+// The bridge between PairDP and Python: two C structs that lmp_dp/lammps/bridge.py mirrors field by
 // field with ctypes. Change both together; the sizes are compared when they meet.
 //
 // One Shared lives in each PairDP and is "shared memory" between the two sides. Strings and arrays
