@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lmp_dp import Potential
 from lmp_dp.errors import InputError
 from lmp_dp.lammps.arguments import read_arguments
 from lmp_dp.lammps.model_parameters import check
+from lmp_dp.model import Network, load, save
 
 START = """
 units {units}
@@ -38,7 +40,8 @@ thermo 1
 thermo_style custom step pe etotal vol c_virial[1] c_virial[2] c_virial[3] &
     c_virial[4] c_virial[5] c_virial[6]
 thermo_modify format float %.17g norm no
-dump 1 all custom 1 {name}.dump id fx fy fz
+compute nine all centroid/stress/atom NULL virial
+dump 1 all custom 1 {name}.dump id fx fy fz c_nine[*]
 dump_modify 1 sort id format float %.17g
 log {name}.log
 """
@@ -118,6 +121,9 @@ def test_same_numbers(name: str, dp: Path, deepmd: Path) -> None:
         a, b = (x[f"c_virial[{k}]"] * x["Volume"] / bar for x in (ours, theirs))
         np.testing.assert_allclose(a, b, rtol=0, atol=virial * unit)
     found, expected = (dump(folder / f"{name}.dump") for folder in (dp, deepmd))
+    for k in range(1, 10):
+        a, b = (x[f"c_nine[{k}]"] / bar for x in (found, expected))
+        np.testing.assert_allclose(a, b, rtol=0, atol=virial * unit)
     largest = max(np.abs(expected["f" + c]).max() for c in "xyz")
     assert largest > 0.03
     for c in "xyz":
@@ -185,6 +191,25 @@ def test_electron_temperatures(name: str, ranks: int, folder: Path, tmp_path: Pa
     )
     # the file of fix ttm has all digits; round-off of float64 otherwise
     np.testing.assert_allclose(atoms["c_pe"], expected.atom_energies, rtol=0, atol=1e-9)
+
+
+def test_all_models_of_a_deviation_get_the_parameters(folder: Path, tmp_path: Path) -> None:
+    """The second model is 1.1 times the first, so that the deviation is 0.05 |F|."""
+    model = load(folder / "oh_fparam.h5")
+    nets = tuple(
+        Network(
+            (*net.layers[:-1], replace(net.layers[-1], weight_io=1.1 * net.layers[-1].weight_io))
+        )
+        for net in model.fitting.nets
+    )
+    save(replace(model, fitting=replace(model.fitting, nets=nets)), tmp_path / "more.h5")
+    text = SITUATIONS["fparam"][1].replace("{name}", "out").replace("STYLE", "dp")
+    text = text.replace("fparam 1.3", f"{tmp_path / 'more.h5'} fparam 1.3 atomic")
+    run_lammps(text.replace("FOLDER", str(folder)).replace("SUFFIX", "h5"), tmp_path)
+    forces = dump(tmp_path / "out.dump")
+    expected = 0.05 * np.sqrt(sum(forces["f" + c][0] ** 2 for c in "xyz"))
+    found = np.loadtxt(tmp_path / "model_devi.out")[7:]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # seven digits are printed
 
 
 # ---------------------------------------------------------------------------- what is refused

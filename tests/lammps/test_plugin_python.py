@@ -17,22 +17,8 @@ from lmp_dp.lammps.units import units_of
 
 def test_arguments_of_pair_style() -> None:
     assert read_arguments(["m.h5"]) == Arguments(models=["m.h5"])
-    words = [
-        "m.h5",
-        "./n",
-        "precision",
-        "float32",
-        "threads",
-        "3",
-        "atomic",
-        "backend",
-        "cpu",
-        "relative",
-        "0",
-        "timing",
-        "yes",
-    ]
-    assert read_arguments(words) == Arguments(
+    text = "m.h5 ./n precision float32 threads 3 atomic backend cpu relative 0 timing yes"
+    assert read_arguments(text.split()) == Arguments(
         models=["m.h5", "./n"],
         engine={"precision": "float32", "threads": 3, "backend": "cpu"},
         atomic=True,
