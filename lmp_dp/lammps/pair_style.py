@@ -15,6 +15,7 @@ import itertools
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class PairStyle:
         self.potentials: list[Potential] = []
         for path in self.arguments.models:
             potential = Potential(path, **options)
-            potential.on_warning = lambda text: self.say(None, f"pair_style dp: {text}")
+            potential.on_warning = partial(self._warn, path)
             potential.warm_up()  # compiled kernels before the first step, not in it
             self.potentials.append(potential)
         self.potential = self.potentials[0]
@@ -244,6 +245,13 @@ class PairStyle:
         # ctypes keeps the bytes alive through `shared` until the fields are set again
         self.shared.log = log.encode() if log else None
         self.shared.warning = warning.encode() if warning else None
+
+    def _warn(self, path: str, text: str) -> None:
+        """Leave a warning of one model; on one step several may have something to say."""
+        if len(self.potentials) > 1:
+            text = f"{path}: {text}"
+        earlier = self.shared.warning
+        self.say(None, f"{earlier.decode()}; {text}" if earlier else f"pair_style dp: {text}")
 
     def compute(self) -> None:
         """One step: call the engine on LAMMPS's arrays, and add what it gives."""
@@ -460,12 +468,14 @@ def _settings(address: int, count: int, words: Any) -> int:
     shared = Shared.from_address(address)
 
     def action() -> None:
-        style = PairStyle(shared, _words(count, words))
-        shared.handle = shared.handle or next(_handles)
+        # The old one first: it may hold the same file, and must not be used if this one fails.
         previous = _styles.pop(shared.handle, None)
-        _styles[shared.handle] = style
+        shared.handle = 0
         if previous is not None:
             previous.close()
+        style = PairStyle(shared, _words(count, words))
+        shared.handle = next(_handles)
+        _styles[shared.handle] = style
 
     return _guarded(shared, action)
 

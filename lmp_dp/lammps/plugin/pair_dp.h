@@ -55,6 +55,7 @@ class PairDP : public Pair {
   class Compute *compute_of(const char *keyword, const char *id);
   class Fix *fix_of(const char *keyword, const char *id);
   void refuse(const std::string &);
+  void refuse_without_model();
   std::string reason(int outcome);
   void together(int outcome);
   void fail(int outcome);
