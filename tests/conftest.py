@@ -39,6 +39,8 @@ class Frame:
     virial: np.ndarray
     atom_energies: np.ndarray
     atom_virials: np.ndarray
+    fparam: np.ndarray | None = None
+    aparam: np.ndarray | None = None
 
 
 def source_graph(name: str) -> Path:
@@ -61,6 +63,8 @@ def recorded_frames(name: str) -> list[Frame]:
             virial=values["virial"],
             atom_energies=values["atom_energies"],
             atom_virials=values["atom_virials"],
+            fparam=values.get("fparam"),
+            aparam=values.get("aparam"),
         )
 
     with h5py.File(MODELS / "recorded.h5") as file:

@@ -23,7 +23,7 @@ from time import perf_counter
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from lmp_dp.engine import environment, jet
+from lmp_dp.engine import environment, jet, parameters
 from lmp_dp.engine.activation import value_and_slope
 from lmp_dp.engine.kernels import embedding, features, nets, rows, tables
 from lmp_dp.engine.kernels.simd import WIDTH, aligned
@@ -47,6 +47,7 @@ class CpuEngine:
 
     def __init__(self, model: DeepPotential, threads: int) -> None:
         self._n_types = len(model.type_map)
+        self._fitting = model.fitting
         self._centres = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
         self._threads = threads
         #: Seconds of thread time per stage, over all evaluations.
@@ -73,9 +74,10 @@ class CpuEngine:
             self._build = nb.build
             self._longest = int(np.diff(nb.offsets_n).max(initial=0))
             self._chunks = list(self._divide(nb))
+        parameters_af = parameters.of_atoms(self._fitting, nb)
         dropped = beyond_table = 0
         with self._blas.limit(limits=1):  # the chunks are the parallelism
-            for worker in self._evaluated(nb, energies_a):
+            for worker in self._evaluated(nb, parameters_af, energies_a):
                 start = perf_counter()
                 try:
                     worker.add_to(nb, forces_ac, atom_virials_acc)
@@ -97,13 +99,15 @@ class CpuEngine:
             beyond_table=beyond_table,
         )
 
-    def _evaluated(self, nb: Neighbourhood, energies_a: np.ndarray) -> Iterator[_Worker]:
+    def _evaluated(
+        self, nb: Neighbourhood, parameters_af: np.ndarray, energies_a: np.ndarray
+    ) -> Iterator[_Worker]:
         """The workers that have finished a chunk, in the order of the chunks."""
 
         def evaluate(t: int, members_b: np.ndarray) -> _Worker:
             worker = self._workers.get()
             try:
-                worker.evaluate(t, members_b, nb, self._longest, energies_a)
+                worker.evaluate(t, members_b, nb, self._longest, parameters_af, energies_a)
             except BaseException:
                 self._workers.put(worker)
                 raise
@@ -173,6 +177,7 @@ class _Worker:
         members_b: np.ndarray,
         nb: Neighbourhood,
         longest: int,
+        parameters_af: np.ndarray,
         energies_a: np.ndarray,
     ) -> None:
         """Energies of the centres (written to `energies_a`), pair gradients and virial (kept)."""
@@ -199,8 +204,11 @@ class _Worker:
             np.matmul(b_bkq.reshape(n_b * 4, -1), c.k_qr, out=c_bkr.reshape(n_b * 4, c.rank))
         times.append(perf_counter())
 
-        energies_b, dc_bkr = self._fit(c, c_bkr)
-        energies_a[nb.centres_n[members_b]] = (energies_b - c.vacuum).astype(np.float64) + c.bias
+        centres_b = nb.centres_n[members_b]
+        parameters_bf = parameters_af[centres_b]
+        energies_b, dc_bkr = self._fit(c, c_bkr, parameters_bf)
+        energies_b -= c.vacuum(parameters_bf)
+        energies_a[centres_b] = energies_b.astype(np.float64) + c.bias
 
         times.append(perf_counter())
 
@@ -313,7 +321,9 @@ class _Worker:
         embedding.embed(s_p, packed.parameters, packed.layers_lk, work, lanes, g_pm, dg_pm)
         return g_pm, dg_pm
 
-    def _fit(self, c: Layout, c_bkr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _fit(
+        self, c: Layout, c_bkr: np.ndarray, parameters_bf: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Fitting net's value (without bias_atom_e) and dE/dC, in the descriptor's precision."""
         fitting, n_b = c.fitting, len(c_bkr)
         if fitting.dtype != self._dtype:  # a copy in a buffer with slack: vectors are read whole
@@ -328,6 +338,8 @@ class _Worker:
             shape = (n_b, len(bias_o))
             y_bo = self._take(f"fit{k}", shape, fitting.dtype)
             np.matmul(x_bi, weight_io, out=y_bo)
+            if k == 0 and parameters_bf.shape[1]:
+                y_bo += parameters_bf @ fitting.parameter_weight_fo
             if activation == "tanh":
                 slope_bo = self._take(f"slope{k}", shape, fitting.dtype)
                 nets.tanh_layer(
@@ -342,6 +354,8 @@ class _Worker:
             x_bi = y_bo
             slopes.append(slope_bo)
         energies_b = x_bi @ fitting.last_o + fitting.last_bias
+        if not fitting.layers:
+            energies_b += (parameters_bf @ fitting.parameter_weight_fo)[:, 0]
 
         dy_bo = fitting.last_o  # of every centre, until a layer has taken it back
         for k in range(len(fitting.layers) - 1, -1, -1):

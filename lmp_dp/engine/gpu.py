@@ -56,6 +56,10 @@ class GpuEngine:
     builds_lists = True
 
     def __init__(self, model: DeepPotential, device: Any) -> None:
+        if model.fitting.n_fparam or model.fitting.n_aparam:
+            raise BackendError(
+                "backend gpu cannot evaluate models with fparam or aparam yet: write backend cpu"
+            )
         self.seconds: dict[str, float] = {}
         self.device = device
         d = model.descriptor
@@ -392,7 +396,8 @@ class _DeviceLayout:
             for activation, joins, weight_io, bias_o, idt_o in fitting.layers
         ]
         self.last_o = upload(fitting.last_o)
-        self.constant = float(fitting.last_bias) - float(layout.vacuum) + layout.bias
+        vacuum = layout.vacuum(np.zeros((1, 0), fitting.dtype))[0]
+        self.constant = float(fitting.last_bias) - float(vacuum) + layout.bias
 
     def _upload_tables(self, device: Any, layout: Layout, n_types: int) -> None:
         """Tables of all neighbour elements, one behind the other."""

@@ -82,8 +82,8 @@ class Layout:
     n_columns, rank, n_axis, n_features : int
         Columns of B and C, see `lmp_dp.engine.reduction`.
     fitting : FoldedFitting
-    bias, vacuum : float
-        Added to, and subtracted from, the fitting net's value (eV).
+    bias : float
+        Added to the fitting net's value (eV).
     lanes : tuple
         Its length is that of a vector of the descriptor's precision.
     """
@@ -95,7 +95,7 @@ class Layout:
         self.dtype = d.dtype
         self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
         net = fitting.nets[t]
-        weight_do = net.layers[0].weight_io
+        weight_do = net.layers[0].weight_io[: d.n_out]
         neighbours = [j for j in range(len(d.sel_t)) if not self.excluded_t[j]]
         row_k = (0.0 - self.davg_k) / self.dstd_k
         self.blocks: list[TableBlock | NetworkBlock]
@@ -126,11 +126,24 @@ class Layout:
         self.rank, self.n_axis = reduction.rank, reduction.n_axis
         self.n_features = feature_count(self.rank, self.n_axis)
         weight_fo = reduction.weight_fo.astype(fitting.dtype)
-        self.fitting = FoldedFitting(net, weight_fo)
+        self.fitting = FoldedFitting(net, weight_fo, net.n_in - d.n_out)
         self.bias = float(fitting.bias_atom_e_t[t])
-        self.vacuum = fitting.dtype.type(0.0)
-        if fitting.subtract_vacuum_t[t]:
-            self.vacuum = network.forward(net, np.zeros((1, net.n_in), net.dtype))[0][0, 0]
+        self._net = net
+        self._subtract_vacuum = bool(fitting.subtract_vacuum_t[t])
+        self._vacuum_b = self._vacuum(np.zeros((1, 0), net.dtype)) if net.n_in == d.n_out else None
+
+    def vacuum(self, parameters_bf: np.ndarray) -> np.ndarray:
+        """What is subtracted from the fitting net's value (eV): its value at D = 0, or 0."""
+        return self._vacuum(parameters_bf) if self._vacuum_b is None else self._vacuum_b
+
+    def _vacuum(self, parameters_bf: np.ndarray) -> np.ndarray:
+        n_b, n_f = parameters_bf.shape
+        if not self._subtract_vacuum:
+            return np.zeros(1, self._net.dtype)
+        zeros_bd = np.zeros((n_b, self._net.n_in - n_f), self._net.dtype)
+        return network.forward(self._net, np.concatenate([zeros_bd, parameters_bf], axis=1))[0][
+            :, 0
+        ]
 
 
 def _table_blocks(
@@ -223,7 +236,7 @@ class FoldedFitting:
         The linear last layer.
     """
 
-    def __init__(self, net: Network, weight_fo: np.ndarray) -> None:
+    def __init__(self, net: Network, weight_fo: np.ndarray, n_parameters: int) -> None:
         self.dtype = net.dtype
         self.lanes = (0,) * (WIDTH // net.dtype.itemsize)
         *hidden, last = net.layers
@@ -245,6 +258,9 @@ class FoldedFitting:
                 )
             )
             n_in = width
+        of_parameters_fo = net.layers[0].weight_io[net.n_in - n_parameters :]
+        extra = (0, (len(self.layers[0][3]) if hidden else 1) - of_parameters_fo.shape[1])
+        self.parameter_weight_fo = np.pad(of_parameters_fo, ((0, 0), extra))
         # a linear net's last layer takes the features
         last_o = last.weight_io[:, 0] if hidden else weight_fo[:, 0]
         self.last_o = aligned_copy(np.pad(last_o, (0, n_in - len(last_o))), net.dtype)

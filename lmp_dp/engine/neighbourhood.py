@@ -11,6 +11,7 @@ _c    Cartesian components x, y, z
 _k    components of an environment row: s, s x/r, s y/r, s z/r
 _m    embedding channels
 _x    the first ``axis_neuron`` embedding channels
+_f    parameters of the frame or of an atom (fparam, aparam)
 _t    elements (model types)
 ====  ==========================================================
 """
@@ -49,6 +50,10 @@ class Neighbourhood:
         number. 0 stands for new ones.
     skin : float
         How much longer than the cutoff the lists are (Å).
+    fparam_f : (n_fparam,) float64, optional
+        Parameters of the frame, of models that take them.
+    aparam_af : (n_local, n_aparam) float64, optional
+        Parameters of each local atom, of models that take them.
 
     Where an engine `builds_lists`, `offsets_n` and `neighbours_p` are None, and the centres are
     all local atoms that the model sees.
@@ -62,6 +67,8 @@ class Neighbourhood:
     neighbours_p: Array
     build: int = 0
     skin: float = 0.0
+    fparam_f: np.ndarray | None = None
+    aparam_af: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,9 @@ class Potential:
         pair = np.array([[0.0, 0.0, 0.0], [0.5 * self.rcut, 0.0, 0.0]])
         for t in range(len(self.type_map)):
             lists = self._images(pair, np.full(2, t, np.int32))
+            fitting = self.model.fitting
+            lists.neighbourhood.fparam_f = fitting.fparam_avg_f
+            lists.neighbourhood.aparam_af = np.tile(fitting.aparam_avg_f, (2, 1))
             self._engine.compute(lists.neighbourhood, Outputs())
         for stage in self.seconds:
             self.seconds[stage] = 0.0
@@ -153,6 +156,8 @@ class Potential:
         types: Any,
         cell: Any = None,
         pbc: bool | tuple[bool, bool, bool] = True,
+        fparam: Any = None,
+        aparam: Any = None,
     ) -> Evaluation:
         """Evaluate a configuration; neighbours are found here.
 
@@ -168,6 +173,10 @@ class Potential:
             may be smaller than the cutoff and of any shape.
         pbc : bool or three bools
             Which lattice vectors are periodic.
+        fparam : float or (n_fparam,) array_like
+            Parameters of the frame, for models that take them, in the unit of their training data.
+        aparam : float, (n_aparam,) or (n, n_aparam) array_like
+            Parameters of all atoms, or of each.
 
         Raises
         ------
@@ -178,6 +187,11 @@ class Potential:
         """
         positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
         lists = self._images(positions_ac, types_a, cell_cc, pbc_c)
+        n_f, n_a = self.model.fitting.n_fparam, self.model.fitting.n_aparam
+        lists.neighbourhood.fparam_f = _checked_parameters("fparam", fparam, n_f, (n_f,))
+        lists.neighbourhood.aparam_af = _checked_parameters(
+            "aparam", aparam, n_a, (len(positions_ac), n_a)
+        )
         result = self.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
         )
@@ -295,6 +309,27 @@ def _checked(
     if not np.isfinite(cell_cc).all() or abs(np.linalg.det(cell_cc)) <= 1e-9 * lengths.prod():
         raise InputError(f"the cell's vectors span no volume: {cell_cc.tolist()}")
     return positions_ac, types_a, cell_cc, pbc_c
+
+
+def _checked_parameters(
+    name: str, values: Any, count: int, shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """`fparam` or `aparam` of `evaluate`, broadcast to `shape`, or an InputError."""
+    if values is None and not count:
+        return None
+    if values is None:
+        raise InputError(f"the model needs {name}: {count} values")
+    if not count:
+        raise InputError(f"{name} is given, but the model takes none")
+    array = np.asarray(values, dtype=np.float64)
+    allowed = {(count,): None, shape: None} | ({(): None} if count == 1 else {})
+    if array.shape not in allowed:
+        raise InputError(
+            f"{name} has shape {array.shape}, expected {' or '.join(map(str, allowed))}"
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{name} is not finite: {array.tolist()}")
+    return np.broadcast_to(array, shape)
 
 
 def _refuse_not_finite(values_ac: np.ndarray, what: str) -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
-from lmp_dp.engine import assembly, descriptor, environment, network
+from lmp_dp.engine import assembly, descriptor, environment, network, parameters
 from lmp_dp.engine.namespace import to_numpy
 from lmp_dp.engine.neighbourhood import Array, Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
@@ -46,6 +46,7 @@ class ReferenceEngine:
         energies_a = xp.zeros(n_all)
         virial_cc = xp.zeros((3, 3))
         atom_virials_acc = xp.zeros((n_all, 3, 3)) if outputs.atom_virials else None
+        parameters_af = xp.asarray(parameters.of_atoms(self._model.fitting, nb))
 
         dropped = beyond = 0
         centre_types_n = types_a[centres_n]
@@ -68,7 +69,7 @@ class ReferenceEngine:
                     continue
                 centre_n, slots = centres_n[chunk][members_n], slots_ns[members_n]
                 energies_n, r_nsc, g_nsc, n_beyond = self._evaluate(
-                    t, positions_ac, centre_n, slots
+                    t, positions_ac, centre_n, slots, parameters_af[centre_n]
                 )
                 beyond += n_beyond
                 energies_a[centre_n] = energies_n
@@ -92,7 +93,7 @@ class ReferenceEngine:
         )
 
     def _evaluate(
-        self, t: int, positions_ac: Array, centre_n: Array, slots_ns: Array
+        self, t: int, positions_ac: Array, centre_n: Array, slots_ns: Array, parameters_nf: Array
     ) -> tuple[Array, Array, Array, int]:
         """Energies, displacements, pair gradients and neighbours too close, for element `t`."""
         xp, d, fitting = self._xp, self._model.descriptor, self._model.fitting
@@ -104,12 +105,14 @@ class ReferenceEngine:
         d_nd, tape = descriptor.forward(d, t, normalised_nsk, filled_ns)
 
         net = fitting.nets[t]
-        e_n1, slopes = network.forward(net, d_nd.astype(fitting.dtype))
+        d_nd = d_nd.astype(fitting.dtype)
+        e_n1, slopes = network.forward(net, xp.concatenate([d_nd, parameters_nf], axis=1))
         if fitting.subtract_vacuum_t[t]:
-            e_n1 = e_n1 - network.forward(net, xp.zeros((1, net.n_in), fitting.dtype))[0]
+            vacuum_nd = xp.concatenate([xp.zeros_like(d_nd), parameters_nf], axis=1)
+            e_n1 = e_n1 - network.forward(net, vacuum_nd)[0]
         energies_n = e_n1[:, 0].astype(xp.float64) + fitting.bias_atom_e_t[t]
 
-        dd_nd = network.backward(net, xp.ones_like(e_n1), slopes)
+        dd_nd = network.backward(net, xp.ones_like(e_n1), slopes)[:, : d_nd.shape[1]]
         drows_nsk = descriptor.backward(d, dd_nd.astype(d.dtype), tape).astype(xp.float64)
         g_nsc = environment.backward(drows_nsk / d.dstd_tk[t], slopes_nskc)
         beyond = descriptor.beyond_tables(d, t, normalised_nsk, filled_ns)

@@ -161,6 +161,10 @@ class FixExternal:
         if threads is None:
             threads = threads_per_rank(*_node(self._comm))
         self.potential = Potential(model, backend=backend, precision=precision, threads=threads)
+        if self.potential.model.fitting.n_fparam or self.potential.model.fitting.n_aparam:
+            raise InputError(
+                f"{model} takes fparam or aparam, which only pair_style dp can give it"
+            )
         types_t = type_table.model_types(
             elements, self.potential.type_map, lmp.extract_setting("ntypes")
         )

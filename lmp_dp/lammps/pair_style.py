@@ -1,7 +1,7 @@
 """Python side of pair style dp: what the C++ plugin calls.
 
 `connect` hands the plugin a table of functions. Each of them gets the address of the `Shared` block
-of one pair style, which `plugin/bridge.h` describes, finds the `PairStyle` behind it, and turns a
+of one pair style, which `bridge` describes, finds the `PairStyle` behind it, and turns a
 Python exception into a message there. `PairStyle` maps types, units and flags; nothing else.
 
 Axes: _a atoms (local, then ghosts), _n centres, _p pairs, _c Cartesian, _t LAMMPS types.
@@ -12,11 +12,10 @@ from __future__ import annotations
 import atexit
 import ctypes
 import itertools
-import math
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,145 +24,29 @@ from numpy.typing import NDArray
 
 from lmp_dp import __version__
 from lmp_dp.errors import InputError, LmpDpError
-from lmp_dp.lammps import bad_atoms, timing, type_table
+from lmp_dp.lammps import bad_atoms, model_parameters, timing, type_table
+from lmp_dp.lammps.arguments import read_arguments
+from lmp_dp.lammps.bridge import (
+    CALL_FAILED,
+    CALL_INTERRUPTED,
+    CALL_OK,
+    Bridge,
+    Call,
+    CallWithArguments,
+    Shared,
+    View,
+)
+from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
 
 if TYPE_CHECKING:
-    from lmp_dp.engine import Potential, Result
+    from lmp_dp.engine import Neighbourhood, Potential, Result
 
 #: What `Watch.totals` counts, as said at the end of a run.
 REPORTS = (
     "neighbours were left out because the model's sel is too small",
     "pairs were closer than the model's tables were made for",
 )
-CALL_OK, CALL_FAILED, CALL_INTERRUPTED = 0, 1, 2
-
-
-class Shared(ctypes.Structure):
-    """What the plugin and one `PairStyle` tell each other: `struct Shared` of plugin/bridge.h."""
-
-    _fields_ = (
-        ("handle", c_int64),
-        ("message", c_char_p),
-        ("log", c_char_p),
-        ("warning", c_char_p),
-        ("cutoff", c_double),
-        ("lammps_version", c_char_p),
-        ("unit_style", c_char_p),
-        ("boltz", c_double),
-        ("angstrom", c_double),
-        ("masses", c_void_p),
-        ("model_types", c_void_p),
-        ("n_types", c_int32),
-        ("local_rank", c_int32),
-        ("local_size", c_int32),
-        ("node_cores", c_int32),
-        ("step", c_int64),
-        ("n_neighbours", c_int64),
-        ("x", c_void_p),
-        ("f", c_void_p),
-        ("types", c_void_p),
-        ("tags", c_void_p),
-        ("centres", c_void_p),
-        ("offsets", c_void_p),
-        ("neighbours", c_void_p),
-        ("energies", c_void_p),
-        ("virials6", c_void_p),
-        ("virials9", c_void_p),
-        ("energy", c_double),
-        ("virial", c_double * 6),
-        ("scale", c_double),
-        ("box_low", c_double * 3),
-        ("box", c_double * 6),
-        ("periodic", c_int32 * 3),
-        ("n_local", c_int32),
-        ("n_all", c_int32),
-        ("n_centres", c_int32),
-        ("rebuilt", c_int32),
-        ("want_virial", c_int32),
-        ("counts", c_int64 * 2),
-        ("total_counts", c_int64 * 2),
-    )
-
-
-_Call = ctypes.CFUNCTYPE(c_int, c_void_p)
-_CallWithArguments = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, ctypes.POINTER(c_char_p))
-
-
-class Bridge(ctypes.Structure):
-    """The functions that the plugin calls: `struct Bridge` of plugin/bridge.h."""
-
-    _fields_ = (
-        ("bridge_size", c_int64),
-        ("shared_size", c_int64),
-        ("settings", _CallWithArguments),
-        ("coeff", _CallWithArguments),
-        ("init", _Call),
-        ("compute", _Call),
-        ("finish", _Call),
-        ("close", _Call),
-    )
-
-
-# ---------------------------------------------------------------------------- arrays of the plugin
-
-
-class View:
-    """A NumPy array on memory of the plugin, made anew only when that memory moves or resizes."""
-
-    def __init__(self, dtype: type[np.generic], *columns: int) -> None:
-        self.dtype = dtype
-        self.columns = columns
-        self.address: int | None = -1
-        self.array: NDArray[Any] = np.empty((0, *columns), dtype)
-
-    def at(self, address: int | None, rows: int) -> NDArray[Any]:
-        """The array of `rows` rows that starts at `address`; no copy."""
-        if address != self.address or rows != len(self.array):
-            self.address = address
-            shape = (rows, *self.columns)
-            if rows == 0 or address is None:  # a rank without atoms
-                self.array = np.empty((0, *self.columns), self.dtype)
-            else:
-                size = math.prod(shape) * np.dtype(self.dtype).itemsize
-                memory = (ctypes.c_char * size).from_address(address)
-                self.array = np.ndarray(shape, self.dtype, buffer=memoryview(memory))
-        return self.array
-
-
-# ---------------------------------------------------------------------------- pair_style dp ...
-
-
-def read_arguments(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The model file and the keywords of `pair_style dp`.
-
-    Raises
-    ------
-    InputError
-        If the model is missing, or a keyword is unknown or has no value.
-    """
-    usage = (
-        "pair_style dp MODEL.h5 [backend auto|cpu|reference|gpu-reference] "
-        "[precision float64|float32] [threads N] [sel warn|error|ignore] "
-        "[table warn|error|ignore] [timing yes|no]"
-    )
-    if not words:
-        raise InputError(f"no model file is named: write {usage}")
-    path, *rest = words
-    options: dict[str, Any] = {}
-    while rest:
-        keyword, *rest = rest
-        if keyword not in ("backend", "precision", "threads", "sel", "table", "timing"):
-            raise InputError(f"unknown keyword {keyword}: write {usage}")
-        if not rest:
-            raise InputError(f"keyword {keyword} has no value: write {usage}")
-        value, *rest = rest
-        if keyword == "threads" and not (value.isdecimal() and int(value) > 0):
-            raise InputError(f"threads {value} is not a positive whole number")
-        if keyword == "timing" and value not in ("yes", "no"):
-            raise InputError(f"timing {value} is unknown: write timing yes or timing no")
-        options[keyword] = int(value) if keyword == "threads" else value
-    return path, options
 
 
 def threads_per_rank(local_size: int, node_cores: int) -> int:
@@ -199,14 +82,19 @@ class PairStyle:
         # heavy: not before a model is used
         from lmp_dp.engine import Neighbourhood, Outputs, Potential
 
-        self.path, options = read_arguments(words)
+        self.arguments = read_arguments(words)
+        options = self.arguments.engine
         options.setdefault("threads", threads_per_rank(shared.local_size, shared.node_cores))
         self.shared = shared
-        self._timing = options.pop("timing", "no") == "yes"
         self._wall, self._atom_steps = 0.0, 0
-        self.potential: Potential = Potential(self.path, **options)
-        self.potential.on_warning = lambda text: self.say(None, f"pair_style dp: {text}")
-        self.potential.warm_up()  # compiled kernels before the first step, not in it
+        self.potentials: list[Potential] = []
+        for path in self.arguments.models:
+            potential = Potential(path, **options)
+            potential.on_warning = partial(self._warn, path)
+            potential.warm_up()  # compiled kernels before the first step, not in it
+            self.potentials.append(potential)
+        self.potential = self.potentials[0]
+        self._orders = [self._order(other) for other in self.potentials]
         self._neighbourhood = Neighbourhood
         self._outputs = Outputs
         self.units: Units | None = None
@@ -225,6 +113,76 @@ class PairStyle:
         self._energies = View(np.float64)
         self._virials6, self._virials9 = View(np.float64, 6), View(np.float64, 9)
 
+        self._tell_where_parameters_come_from()
+
+        # Model deviation: buffers that the plugin sees, and the file last, when all else is fine.
+        n_models = shared.n_models = len(self.potentials)
+        self._model_forces_amc = np.empty((1, n_models, 3))
+        self._model_virials_mk = np.empty((n_models, 9))
+        self._deviations_n = np.empty(0)
+        self._file: DeviationFile | None = None
+        if n_models > 1 and self.arguments.out_freq and shared.rank == 0:
+            self._file = DeviationFile(
+                self.arguments.out_file, bool(shared.restarted), self.arguments.atomic
+            )
+
+    def _order(self, other: Potential) -> NDArray[np.int32]:
+        """Types of another model by those of the first; the last one stands for type -1."""
+        mine, theirs = self.potential.type_map, other.type_map
+        if set(mine) != set(theirs):
+            paths = self.arguments.models
+            raise InputError(
+                f"the models must have the same elements (in any order), but {paths[0]} has "
+                f"{' '.join(mine)} and {paths[self.potentials.index(other)]} has {' '.join(theirs)}"
+            )
+        return np.array([*(theirs.index(name) for name in mine), type_table.ABSENT], np.int32)
+
+    def _tell_where_parameters_come_from(self) -> None:
+        """Check fparam and aparam, and name to the plugin what it is to fetch."""
+        shared, arguments = self.shared, self.arguments
+        counts = [
+            (potential.model.fitting.n_fparam, potential.model.fitting.n_aparam)
+            for potential in self.potentials
+        ]
+        if len(set(counts)) > 1:
+            raise InputError(f"the models differ in their numbers of fparam and aparam: {counts}")
+        shared.n_fparam, shared.n_aparam = counts[0]
+        model_parameters.check(arguments, *counts[0])
+        shared.fparam_compute = arguments.fparam_from_compute.encode() or None
+        shared.fparam_fix = arguments.fparam_from_fix.encode() or None
+        shared.fparam_index = arguments.fparam_index
+        shared.aparam_compute = arguments.aparam_from_compute.encode() or None
+        shared.ttm_fix = arguments.ttm.encode() or None
+
+    def _add_parameters(self, neighbourhood: Neighbourhood) -> None:
+        """This step's fparam and aparam, where the models take any."""
+        shared, n_local = self.shared, self.shared.n_local
+        n_fparam, n_aparam = shared.n_fparam, shared.n_aparam
+        grid = None
+        if shared.ttm:
+            values = View(np.float64).at(shared.ttm, shared.n_ttm)
+            grid = model_parameters.ElectronTemperatures(values)
+        if n_fparam:
+            if self.arguments.fparam:
+                neighbourhood.fparam_f = np.array(self.arguments.fparam)
+            elif shared.fparam:
+                neighbourhood.fparam_f = View(np.float64).at(shared.fparam, n_fparam)
+            else:
+                assert grid is not None
+                neighbourhood.fparam_f = np.array([grid.mean()])
+        if n_aparam:
+            if self.arguments.aparam:
+                neighbourhood.aparam_af = np.tile(self.arguments.aparam, (n_local, 1))
+            elif self.arguments.aparam_from_compute:
+                neighbourhood.aparam_af = View(np.float64, n_aparam).at(shared.aparam, n_local)
+            else:
+                assert grid is not None
+                in_group = View(np.int32).at(shared.groups, n_local) & shared.ttm_group
+                x_nc = self._x.array[:n_local]
+                fractions_nc = (x_nc - np.array(shared.box_low)) / np.array(shared.box[:3])
+                temperatures_n = np.where(in_group, grid.at(fractions_nc), 0.0)
+                neighbourhood.aparam_af = temperatures_n[:, None]
+
     def coeff(self, names: Sequence[str]) -> None:
         """`pair_coeff * * names`: map LAMMPS types to model types."""
         shared = self.shared
@@ -242,7 +200,7 @@ class PairStyle:
             self.units = units_of(style, shared.boltz, shared.angstrom)
         except ValueError as error:
             raise InputError(str(error)) from None
-        shared.cutoff = self.potential.rcut * self.units.length
+        shared.cutoff = max(potential.rcut for potential in self.potentials) * self.units.length
         if self.types_t is None:
             raise InputError("pair_coeff is missing: write pair_coeff * * and the elements")
         if not self._table_shown:
@@ -259,7 +217,11 @@ class PairStyle:
             f"pair_style dp: lmp_dp {__version__}, LAMMPS {shared.lammps_version.decode()}, "
             f"backend {potential.backend}, precision {potential.precision}"
             + (f", threads per rank {threads}" if threads else "")
-            + f"\n  model {self.path}, cutoff {potential.rcut:g} A\n"
+            + "".join(
+                f"\n  model {path}, cutoff {model.rcut:g} A"
+                for path, model in zip(self.arguments.models, self.potentials, strict=True)
+            )
+            + f"\n{self._plan()}"
             + type_table.table(types_t, potential.type_map, masses_t)
         )
         warning = None
@@ -267,11 +229,29 @@ class PairStyle:
             warning = type_table.doubtful_masses(types_t, potential.type_map, masses_t)
         self.say(log, f"pair_style dp: {warning}" if warning else None)
 
+    def _plan(self) -> str:
+        """What is done with several models."""
+        every, file = self.arguments.out_freq, self.arguments.out_file
+        if len(self.potentials) == 1:
+            return ""
+        if not every:
+            return "  the first model drives the atoms, the others are not evaluated (out_freq 0)\n"
+        return (
+            f"  the first model drives the atoms, model deviation every {every} steps in {file}\n"
+        )
+
     def say(self, log: str | None, warning: str | None = None) -> None:
         """Leave text for LAMMPS's screen and log file, and for its warnings."""
         # ctypes keeps the bytes alive through `shared` until the fields are set again
         self.shared.log = log.encode() if log else None
         self.shared.warning = warning.encode() if warning else None
+
+    def _warn(self, path: str, text: str) -> None:
+        """Leave a warning of one model; on one step several may have something to say."""
+        if len(self.potentials) > 1:
+            text = f"{path}: {text}"
+        earlier = self.shared.warning
+        self.say(None, f"{earlier.decode()}; {text}" if earlier else f"pair_style dp: {text}")
 
     def compute(self) -> None:
         """One step: call the engine on LAMMPS's arrays, and add what it gives."""
@@ -308,17 +288,71 @@ class PairStyle:
             neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
             build=self._build,
         )
+        self._add_parameters(neighbourhood)
+        every = self.arguments.out_freq
+        deviate = len(self.potentials) > 1 and every > 0 and shared.step % every == 0
         result = self.potential.compute(
             neighbourhood,
             self._outputs(
-                virial=bool(shared.want_virial), atom_energies=energies, atom_virials=atom_virials
+                virial=deviate or bool(shared.want_virial),
+                atom_energies=energies,
+                atom_virials=atom_virials,
             ),
         )
         bad_atoms.check_result(result, neighbourhood, tags_a)
         self._add(result, units)
-        shared.counts[:] = list(self.potential.watch.totals.values())
+        shared.model_forces = None
+        if deviate:
+            self._evaluate_all(neighbourhood, result)
+        for number, name in enumerate(self.potential.watch.totals):
+            shared.counts[number] = sum(model.watch.totals[name] for model in self.potentials)
         self._wall += perf_counter() - start
         self._atom_steps += n_centres
+
+    def _evaluate_all(self, neighbourhood: Neighbourhood, first: Result) -> None:
+        """Leave forces and virials of all models for the plugin; the first is evaluated already."""
+        shared, n_all = self.shared, self.shared.n_all
+        if len(self._model_forces_amc) < n_all:
+            self._model_forces_amc = np.empty((n_all + n_all // 8, len(self.potentials), 3))
+        results = [first]
+        types_a = neighbourhood.types_a
+        for potential, order in zip(self.potentials[1:], self._orders[1:], strict=True):
+            neighbourhood.types_a = order[types_a]
+            results.append(potential.compute(neighbourhood, self._outputs(virial=True)))
+        for number, result in enumerate(results):
+            assert result.virial_cc is not None
+            self._model_forces_amc[:n_all, number] = result.forces_ac
+            self._model_virials_mk[number] = result.virial_cc.ravel()
+        shared.model_forces = self._model_forces_amc.ctypes.data
+        shared.model_virials = self._model_virials_mk.ctypes.data
+
+    def deviate(self) -> None:
+        """Deviation of the forces on this rank's atoms, which are complete now."""
+        shared, units = self.shared, self.units
+        assert units is not None  # init() ran
+        level = self.arguments.relative
+        self._deviations_n = force_deviation(
+            self._model_forces_amc[: shared.n_local],
+            None if level is None else level / units.energy,
+        )
+        shared.deviations = self._deviations_n.ctypes.data
+
+    def record(self) -> None:
+        """A row of the file, on the first rank, from what the plugin has gathered."""
+        shared, units = self.shared, self.units
+        assert units is not None
+        assert self._file is not None
+        level, n_atoms = self.arguments.relative_v, shared.n_atoms
+        virial_k = virial_deviation(
+            self._model_virials_mk, n_atoms, None if level is None else level / units.energy
+        )
+        # As in pair style deepmd, relative deviations get the factors of the units as well.
+        self._file.write(
+            shared.step,
+            virial_k * units.energy,
+            View(np.float64).at(shared.all_deviations, n_atoms) * units.force,
+            View(np.int32).at(shared.all_tags, n_atoms) if shared.all_tags else None,
+        )
 
     def _add(self, result: Result, units: Units) -> None:
         """Add a result to LAMMPS's arrays, in LAMMPS's units."""
@@ -353,20 +387,26 @@ class PairStyle:
             for count, text in zip(self.shared.total_counts, REPORTS, strict=True)
             if count
         ]
-        if self._timing:
-            seconds = self.potential.seconds
+        if self.arguments.timing:
+            seconds = dict.fromkeys(self.potential.seconds, 0.0)
+            for potential in self.potentials:
+                for stage in seconds:
+                    seconds[stage] += potential.seconds[stage]
+                    potential.seconds[stage] = 0.0
             lines.append(
                 timing.table(seconds, self._wall, self.potential.threads, self._atom_steps)
             )
-            seconds.update(dict.fromkeys(seconds, 0.0))
             self._wall, self._atom_steps = 0.0, 0
         self.say("".join(lines) or None)
 
     def close(self) -> None:
         """The pair style is gone; an engine that holds a device lets go of it."""
-        close = getattr(self.potential, "close", None)
-        if close is not None:
-            close()
+        if self._file is not None:
+            self._file.close()
+        for potential in self.potentials:
+            close = getattr(potential, "close", None)
+            if close is not None:
+                close()
 
 
 def _symmetric6(virials_acc: NDArray[Any]) -> NDArray[Any]:
@@ -430,8 +470,13 @@ def _settings(address: int, count: int, words: Any) -> int:
     shared = Shared.from_address(address)
 
     def action() -> None:
+        # The old one first: it may hold the same file, and must not be used if this one fails.
+        previous = _styles.pop(shared.handle, None)
+        shared.handle = 0
+        if previous is not None:
+            previous.close()
         style = PairStyle(shared, _words(count, words))
-        shared.handle = shared.handle or next(_handles)
+        shared.handle = next(_handles)
         _styles[shared.handle] = style
 
     return _guarded(shared, action)
@@ -450,6 +495,16 @@ def _init(address: int) -> int:
 def _compute(address: int) -> int:
     shared = Shared.from_address(address)
     return _guarded(shared, lambda: _styles[shared.handle].compute())
+
+
+def _deviate(address: int) -> int:
+    shared = Shared.from_address(address)
+    return _guarded(shared, lambda: _styles[shared.handle].deviate())
+
+
+def _record(address: int) -> int:
+    shared = Shared.from_address(address)
+    return _guarded(shared, lambda: _styles[shared.handle].record())
 
 
 def _finish(address: int) -> int:
@@ -483,9 +538,10 @@ def connect(address: int) -> None:
             f"the compiled plugin and {__file__} belong to different versions of lmp_dp (their "
             f"common structures have {sizes} and {expected} bytes): install lmp-dp again"
         )
-    bridge.settings, bridge.coeff = _CallWithArguments(_settings), _CallWithArguments(_coeff)
-    bridge.init, bridge.compute = _Call(_init), _Call(_compute)
-    bridge.finish, bridge.close = _Call(_finish), _Call(_close)
+    bridge.settings, bridge.coeff = CallWithArguments(_settings), CallWithArguments(_coeff)
+    bridge.init, bridge.compute = Call(_init), Call(_compute)
+    bridge.deviate, bridge.record = Call(_deviate), Call(_record)
+    bridge.finish, bridge.close = Call(_finish), Call(_close)
     # A LAMMPS that is never closed may outlive Python's modules, and then ask to be closed.
     atexit.register(_disconnect, bridge)
 

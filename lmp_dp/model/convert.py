@@ -106,6 +106,7 @@ def _reference_frame(source: Path, model: DeepPotential) -> tuple[ReferenceFrame
     if importlib.util.find_spec("deepmd") is None:
         return None, "unproven: deepmd-kit was not installed at conversion"
     positions_ac, cell_cc, types_a = _example_configuration(model)
+    fparam_f, aparam_af = _example_parameters(model, len(types_a))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # TensorFlow's own deprecations
@@ -113,7 +114,7 @@ def _reference_frame(source: Path, model: DeepPotential) -> tuple[ReferenceFrame
             from deepmd.infer import DeepPot
 
             energy, forces, virial = DeepPot(str(source)).eval(
-                positions_ac[None], cell_cc[None], types_a
+                positions_ac[None], cell_cc[None], types_a, fparam=fparam_f, aparam=aparam_af
             )[:3]
     except Exception as error:
         return None, f"unproven: deepmd-kit could not evaluate the source ({error})"
@@ -125,7 +126,22 @@ def _reference_frame(source: Path, model: DeepPotential) -> tuple[ReferenceFrame
         forces_ac=np.asarray(forces, dtype=np.float64).reshape(-1, 3),
         virial_cc=np.asarray(virial, dtype=np.float64).reshape(3, 3),
         evaluated_by=f"deepmd-kit {deepmd.__version__}",
+        fparam_f=fparam_f,
+        aparam_af=aparam_af,
     ), ""
+
+
+def _example_parameters(
+    model: DeepPotential, n_atoms: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Parameters of the frame and of its atoms within one standard deviation of the mean."""
+    fitting, rng = model.fitting, np.random.default_rng(20240301)
+    scatter_f = rng.uniform(-1.0, 1.0, fitting.n_fparam)
+    scatter_af = rng.uniform(-1.0, 1.0, (n_atoms, fitting.n_aparam))
+    return (
+        fitting.fparam_avg_f + scatter_f / fitting.fparam_istd_f if fitting.n_fparam else None,
+        fitting.aparam_avg_f + scatter_af / fitting.aparam_istd_f if fitting.n_aparam else None,
+    )
 
 
 def _example_configuration(model: DeepPotential) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -129,21 +129,30 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Fitting:
-    """Per-element fitting nets: E_i = net_t(D_i) [- net_t(0)] + bias_atom_e_t.
+    """Per-element fitting nets: E_i = net_t(D_i, p_i) [- net_t(0, p_i)] + bias_atom_e_t.
+
+    The parameters p_i, which most models do not have, are those of the frame and then those of the
+    atom (``fparam``, ``aparam``; an electronic temperature, say), each as (value - avg) * istd.
 
     Attributes
     ----------
     nets : tuple of Network
-        One per element; the last layer is linear with one output (eV).
+        One per element; they take D and p, the last layer is linear with one output (eV).
     bias_atom_e_t : (n_types,) float64 array
         Energy per atom that is added after the net (eV).
     subtract_vacuum_t : (n_types,) bool array
         True where the net's value at D = 0 is subtracted (``atom_ener`` was given at training).
+    fparam_avg_f, fparam_istd_f, aparam_avg_f, aparam_istd_f : (n,) float64 arrays
+        Mean and inverse standard deviation of each parameter; empty without parameters.
     """
 
     nets: tuple[Network, ...]
     bias_atom_e_t: np.ndarray
     subtract_vacuum_t: np.ndarray
+    fparam_avg_f: np.ndarray = field(default_factory=lambda: np.empty(0))
+    fparam_istd_f: np.ndarray = field(default_factory=lambda: np.empty(0))
+    aparam_avg_f: np.ndarray = field(default_factory=lambda: np.empty(0))
+    aparam_istd_f: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         n_types = len(self.nets)
@@ -156,6 +165,20 @@ class Fitting:
                 raise ModelFileError(f"fitting net {t} gives {net.n_out} values, expected 1")
             if net.dtype != self.nets[0].dtype:
                 raise ModelFileError("the fitting nets differ in precision")
+        for name in ("fparam", "aparam"):
+            avg_f, istd_f = getattr(self, f"{name}_avg_f"), getattr(self, f"{name}_istd_f")
+            if avg_f.shape != istd_f.shape or not np.isfinite([*avg_f, *istd_f]).all():
+                raise ModelFileError(f"avg and istd of {name} must be finite and equally many")
+
+    @property
+    def n_fparam(self) -> int:
+        """Number of parameters of a frame that the nets take."""
+        return len(self.fparam_avg_f)
+
+    @property
+    def n_aparam(self) -> int:
+        """Number of parameters of each atom that the nets take."""
+        return len(self.aparam_avg_f)
 
     @property
     def dtype(self) -> np.dtype:
@@ -165,7 +188,10 @@ class Fitting:
 
 @dataclass(frozen=True)
 class ReferenceFrame:
-    """A configuration with the values that the source model itself gave for it (metal units)."""
+    """A configuration with the values that the source model itself gave for it (metal units).
+
+    `fparam_f` and `aparam_af` are what the model was given, None if it takes no parameters.
+    """
 
     positions_ac: np.ndarray
     cell_cc: np.ndarray
@@ -174,6 +200,8 @@ class ReferenceFrame:
     forces_ac: np.ndarray
     virial_cc: np.ndarray
     evaluated_by: str
+    fparam_f: np.ndarray | None = None
+    aparam_af: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -209,11 +237,12 @@ class DeepPotential:
                 f"type_map has {n_types} elements, the descriptor {len(self.descriptor.sel_t)}, "
                 f"the fitting nets {len(self.fitting.nets)}"
             )
+        n_parameters = self.fitting.n_fparam + self.fitting.n_aparam
         for t, net in enumerate(self.fitting.nets):
-            if net.n_in != self.descriptor.n_out:
+            if net.n_in != self.descriptor.n_out + n_parameters:
                 raise ModelFileError(
-                    f"fitting net {t} takes {net.n_in} values, "
-                    f"the descriptor gives {self.descriptor.n_out}"
+                    f"fitting net {t} takes {net.n_in} values, the descriptor gives "
+                    f"{self.descriptor.n_out} and there are {n_parameters} parameters"
                 )
 
     @property

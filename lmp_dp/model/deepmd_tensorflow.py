@@ -126,10 +126,8 @@ def _refuse_what_is_not_supported(graph: Graph, section: dict[str, Any]) -> str:
     fitting_script = section.get("fitting_net", {})
     if fitting_script.get("tot_ener_zero"):
         raise UnsupportedModelError("fitting option tot_ener_zero is not supported")
-    for name, meaning in (("dfparam", "frame"), ("daparam", "atomic")):
-        node = f"fitting_attr/{name}"
-        if graph.is_const(node) and int(graph.const(node)) > 0:
-            raise UnsupportedModelError(f"{meaning} parameters ({name[1:]}) are not supported")
+    if fitting_script.get("use_aparam_as_mask"):
+        raise UnsupportedModelError("fitting option use_aparam_as_mask is not supported")
     return environment
 
 
@@ -298,17 +296,32 @@ def _read_fitting(
             bias = bias * std + graph.const(f"{scope}/t_out_bias").astype(np.float64).ravel()
             break
     nets = [_fitting_net(graph, t, activation, std[t]) for t in range(n_types)]
+    parameters = _parameter_statistics(graph)
+    n_expected = n_descriptor + sum(len(values) for values in parameters.values()) // 2
     for t, net in enumerate(nets):
-        if net.n_in != n_descriptor:
+        if net.n_in != n_expected:
             raise ModelFileError(
-                f"fitting net {t} takes {net.n_in} values, the descriptor gives {n_descriptor}"
+                f"fitting net {t} takes {net.n_in} values, descriptor and parameters give "
+                f"{n_expected}"
             )
     # with atom_ener the graph evaluates the net a second time, at D = 0
     vacuum = [
         any(re.match(rf"layer_0_type_{t}_\d+/(MatMul|BiasAdd)$", name) for name in graph.names())
         for t in range(n_types)
     ]
-    return Fitting(tuple(nets), bias, np.array(vacuum))
+    return Fitting(tuple(nets), bias, np.array(vacuum), **parameters)
+
+
+def _parameter_statistics(graph: Graph) -> dict[str, np.ndarray]:
+    """Fields of `Fitting` for models with fparam or aparam."""
+    found = {}
+    for name in ("fparam", "aparam"):
+        count = f"fitting_attr/d{name}"
+        if graph.is_const(count) and int(graph.const(count)) > 0:
+            for part in ("avg", "istd"):
+                values = graph.const(f"fitting_attr/t_{name}_{part}")
+                found[f"{name}_{part}_f"] = values.astype(np.float64).ravel()
+    return found
 
 
 def _fitting_net(graph: Graph, t: int, activation: str, scale: float) -> Network:

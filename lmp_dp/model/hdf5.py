@@ -40,6 +40,8 @@ SEAL_BYTES = 512  # the smallest user block of HDF5
 _SEAL = b"lmp_dp model: HDF5 from byte 512 on, of which the SHA-256 is "
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MAX_TYPES = 1024
+#: Datasets of /fitting that only models with parameters have.
+_PARAMETERS = ("fparam_avg_f", "fparam_istd_f", "aparam_avg_f", "aparam_istd_f")
 _T = TypeVar("_T")
 
 
@@ -138,6 +140,9 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
     group = file.create_group("fitting")
     group["bias_atom_e_t"] = model.fitting.bias_atom_e_t
     group["subtract_vacuum_t"] = model.fitting.subtract_vacuum_t
+    for name in _PARAMETERS:
+        if len(values_f := getattr(model.fitting, name)):
+            group[name] = values_f
     for t, net in enumerate(model.fitting.nets):
         _write_network(group.create_group(f"net_{t}"), net)
 
@@ -147,6 +152,9 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
         group.attrs["evaluated_by"] = frame.evaluated_by
         for name in ("positions_ac", "cell_cc", "types_a", "energy", "forces_ac", "virial_cc"):
             group[name] = getattr(frame, name)
+        for name in ("fparam_f", "aparam_af"):
+            if (values := getattr(frame, name)) is not None:
+                group[name] = values
 
 
 def _by_name(rows: tuple[tuple[Any, ...], ...], one_side: bool) -> dict[str, Any]:
@@ -299,13 +307,15 @@ def _read(file: _Reader) -> DeepPotential:
     type_map = file.texts("type_map")
     if not 0 < len(type_map) <= _MAX_TYPES:
         raise ModelFileError(f"type_map has {len(type_map)} elements")
+    descriptor = _read_descriptor(file.sub("descriptor"), len(type_map))
+    fitting = _read_fitting(file.sub("fitting"), len(type_map))
     return DeepPotential(
         type_map=type_map,
-        descriptor=_read_descriptor(file.sub("descriptor"), len(type_map)),
-        fitting=_read_fitting(file.sub("fitting"), len(type_map)),
+        descriptor=descriptor,
+        fitting=fitting,
         provenance=_read_provenance(file.sub("provenance")),
         reference_frame=(
-            _read_frame(file.sub("reference_frame"), len(type_map))
+            _read_frame(file.sub("reference_frame"), len(type_map), fitting)
             if file.has("reference_frame")
             else None
         ),
@@ -354,6 +364,7 @@ def _read_fitting(group: _Reader, n_types: int) -> Fitting:
         nets=tuple(_read_network(group.sub(f"net_{t}")) for t in range(n_types)),
         bias_atom_e_t=group.array("bias_atom_e_t", "f", 1),
         subtract_vacuum_t=group.array("subtract_vacuum_t", "b", 1),
+        **{name: group.array(name, "f", 1) for name in _PARAMETERS if group.has(name)},
     )
 
 
@@ -409,7 +420,7 @@ def _read_provenance(group: _Reader) -> Provenance:
     )
 
 
-def _read_frame(group: _Reader, n_types: int) -> ReferenceFrame:
+def _read_frame(group: _Reader, n_types: int, fitting: Fitting) -> ReferenceFrame:
     frame = ReferenceFrame(
         positions_ac=group.array("positions_ac", "f", 2),
         cell_cc=group.array("cell_cc", "f", 2),
@@ -418,8 +429,14 @@ def _read_frame(group: _Reader, n_types: int) -> ReferenceFrame:
         forces_ac=group.array("forces_ac", "f", 2),
         virial_cc=group.array("virial_cc", "f", 2),
         evaluated_by=group.attr("evaluated_by", str),
+        fparam_f=group.array("fparam_f", "f", 1) if fitting.n_fparam else None,
+        aparam_af=group.array("aparam_af", "f", 2) if fitting.n_aparam else None,
     )
     n_atoms = len(frame.types_a)
+    if frame.fparam_f is not None and frame.fparam_f.shape != (fitting.n_fparam,):
+        raise ModelFileError("reference_frame: fparam does not fit the model")
+    if frame.aparam_af is not None and frame.aparam_af.shape != (n_atoms, fitting.n_aparam):
+        raise ModelFileError("reference_frame: aparam does not fit the model and its types")
     if frame.positions_ac.shape != (n_atoms, 3) or frame.forces_ac.shape != (n_atoms, 3):
         raise ModelFileError("reference_frame: positions and forces do not fit its types")
     if frame.cell_cc.shape != (3, 3) or frame.virial_cc.shape != (3, 3):

@@ -61,6 +61,8 @@ def describe(path: str, model: DeepPotential) -> dict[str, Any]:
         "fitting_activation": sorted({net.layers[0].activation for net in fitting.nets}),
         "bias_atom_e": fitting.bias_atom_e_t.tolist(),
         "subtract_vacuum": fitting.subtract_vacuum_t.tolist(),
+        "fparam": _parameters(fitting.fparam_avg_f, fitting.fparam_istd_f),
+        "aparam": _parameters(fitting.aparam_avg_f, fitting.aparam_istd_f),
         "source_file": source.source_file,
         "source_sha256": source.source_sha256,
         "source_format": source.source_format,
@@ -73,6 +75,13 @@ def describe(path: str, model: DeepPotential) -> dict[str, Any]:
             else None
         ),
     }
+
+
+def _parameters(avg_f: np.ndarray, istd_f: np.ndarray) -> dict[str, Any] | None:
+    """How many, and what they were in the training data."""
+    if not len(avg_f):
+        return None
+    return {"count": len(avg_f), "mean": avg_f.tolist(), "spread": (1.0 / istd_f).tolist()}
 
 
 def verify(model: DeepPotential, backend: str = "reference") -> dict[str, Any]:
@@ -112,7 +121,13 @@ def verify(model: DeepPotential, backend: str = "reference") -> dict[str, Any]:
 
 
 def _deviations(potential: Any, frame: ReferenceFrame) -> dict[str, float]:
-    result = potential.evaluate(frame.positions_ac, frame.types_a, frame.cell_cc)
+    result = potential.evaluate(
+        frame.positions_ac,
+        frame.types_a,
+        frame.cell_cc,
+        fparam=frame.fparam_f,
+        aparam=frame.aparam_af,
+    )
     return {
         "energy_per_atom": abs(result.energy - frame.energy) / max(1, len(frame.types_a)),
         "force": float(np.abs(result.forces - frame.forces_ac).max(initial=0.0)),

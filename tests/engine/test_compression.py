@@ -270,7 +270,7 @@ def test_an_error_in_a_worker_does_not_block_later_evaluations(
     energy = potential.evaluate(*arguments).energy
     fit = cpu._Worker._fit
 
-    def out_of_memory(self, c, c_bkr):
+    def out_of_memory(self, *arguments):
         raise MemoryError("no memory left")
 
     for _ in range(6):  # more often than there are workers

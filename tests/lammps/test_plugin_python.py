@@ -10,14 +10,28 @@ import pytest
 
 from lmp_dp.errors import InputError, LmpDpError
 from lmp_dp.lammps import libraries, pair_style, type_table
+from lmp_dp.lammps.arguments import Arguments, read_arguments
+from lmp_dp.lammps.bridge import Bridge, View
 from lmp_dp.lammps.units import units_of
 
 
 def test_arguments_of_pair_style() -> None:
-    assert pair_style.read_arguments(["m.h5"]) == ("m.h5", {})
-    words = ["m.h5", "precision", "float32", "threads", "3", "backend", "cpu"]
-    expected = {"precision": "float32", "threads": 3, "backend": "cpu"}
-    assert pair_style.read_arguments(words) == ("m.h5", expected)
+    assert read_arguments(["m.h5"]) == Arguments(models=["m.h5"])
+    text = "m.h5 ./n precision float32 threads 3 atomic backend cpu relative 0 timing yes"
+    assert read_arguments(text.split()) == Arguments(
+        models=["m.h5", "./n"],
+        engine={"precision": "float32", "threads": 3, "backend": "cpu"},
+        atomic=True,
+        relative=0.0,
+        timing=True,
+    )
+    words = ["m.h5", "fparam", "1", "-2e-3", "aparam_from_compute", "ke"]
+    assert read_arguments(words) == Arguments(
+        models=["m.h5"], fparam=[1.0, -0.002], aparam_from_compute="ke"
+    )
+    found = read_arguments(["m.h5", "fparam_from_fix", "a", "3", "ttm", "b"])
+    assert (found.fparam_from_fix, found.fparam_index, found.ttm) == ("a", 2, "b")
+    assert read_arguments(["m.h5", "fparam_from_fix", "a", "out_freq", "0"]).fparam_index == -1
 
 
 @pytest.mark.parametrize(
@@ -25,7 +39,7 @@ def test_arguments_of_pair_style() -> None:
 )
 def test_bad_arguments_of_pair_style(words: list[str]) -> None:
     with pytest.raises(InputError):
-        pair_style.read_arguments(words)
+        read_arguments(words)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +96,7 @@ def test_units() -> None:
 
 def test_a_view_follows_memory_without_copies() -> None:
     values = np.arange(12.0)
-    view = pair_style.View(np.float64, 3)
+    view = View(np.float64, 3)
     array = view.at(values.ctypes.data, 4)
     assert view.at(values.ctypes.data, 4) is array
     array[1, 2] = -1.0
@@ -105,7 +119,7 @@ def test_per_atom_virials_in_lammps_order() -> None:
 def test_a_plugin_of_another_version_is_refused() -> None:
     import ctypes
 
-    bridge = pair_style.Bridge()
+    bridge = Bridge()
     with pytest.raises(LmpDpError, match="install lmp-dp again"):
         pair_style.connect(ctypes.addressof(bridge))
 

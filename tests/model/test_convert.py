@@ -97,8 +97,8 @@ def dipole(g: EditableGraph) -> None:
     g.set_const("model_attr/model_type", b"dipole")
 
 
-def frame_parameters(g: EditableGraph) -> None:
-    g.set_const("fitting_attr/dfparam", np.int32(2))
+def mask_parameters(g: EditableGraph) -> None:
+    g.change_script("fitting_net", use_aparam_as_mask=True)
 
 
 def shared_layers(g: EditableGraph) -> None:
@@ -135,7 +135,7 @@ def slot_statistics(g: EditableGraph) -> None:
         (three_body, "descriptor se_e3 is not supported"),
         (type_embedding, r"a type embedding \(se_e2_a_tebd\) is not supported"),
         (dipole, "model type 'dipole' is not supported"),
-        (frame_parameters, r"frame parameters \(fparam\) are not supported"),
+        (mask_parameters, "use_aparam_as_mask is not supported"),
         (shared_layers, r"shared fitting layers \(layer_name\) are not supported"),
         (spin, "models with spin are not supported"),
         (pair_table, "a short-range pair table"),

@@ -45,7 +45,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,15 @@ FRAMES = ("periodic", "triclinic", "small", "open", "single", "single_periodic")
 
 @dataclass(frozen=True)
 class Frame:
-    """Atoms of one evaluation: positions (n, 3), types (n,), cell (3, 3) or None."""
+    """Atoms of one evaluation: positions (n, 3), types (n,), cell (3, 3) or None.
+
+    `parameters` holds fparam (k,) and aparam (n, k) of models that take them.
+    """
 
     positions: np.ndarray
     types: np.ndarray
     cell: np.ndarray | None
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,33 @@ SPECS = (
         absent=(2,),
     ),
     Spec(
+        "oh_fparam",
+        ("O", "H"),
+        {
+            **cutoff(4.0, 0.5, [18, 20]),
+            **net([4, 8], "tanh", axis_neuron=4, type_one_side=True),
+        },
+        net([8, 8], "tanh", resnet_dt=True, numb_fparam=1, atom_ener=[-0.5, None]),
+    ),
+    Spec(
+        "oh_aparam",
+        ("O", "H"),
+        {
+            **cutoff(4.0, 0.5, [18, 20]),
+            **net([4, 8], "gelu", axis_neuron=4, precision="float32", type_one_side=True),
+        },
+        net([8, 10], "tanh", precision="float32", numb_aparam=2),
+    ),
+    Spec(
+        "oh_fparam_aparam",
+        ("O", "H"),
+        {
+            **cutoff(4.0, 0.5, [18, 20]),
+            **net([4, 8], "tanh", axis_neuron=3),
+        },
+        net([8, 8], "silu", numb_fparam=2, numb_aparam=1, atom_ener=[None, -1.25]),
+    ),
+    Spec(
         "oh_davg_zero",
         ("O", "H"),
         {
@@ -450,8 +481,20 @@ def small_model_frames(spec: Spec) -> dict[str, Frame]:
             return make_frame(spec, name, rng)
 
         overflow = name in spec.overflow
-        frames[name] = draw(make, frame_rng(spec.name, name), spec.rcut, spec.sel, overflow)
+        rng = frame_rng(spec.name, name)
+        frame = draw(make, rng, spec.rcut, spec.sel, overflow)
+        frames[name] = with_parameters(spec, frame, rng)
     return frames
+
+
+def with_parameters(spec: Spec, frame: Frame, rng: np.random.Generator) -> Frame:
+    """Return the frame with random fparam and aparam, if the model takes any."""
+    shapes = {
+        "fparam": (spec.fitting.get("numb_fparam", 0),),
+        "aparam": (len(frame.types), spec.fitting.get("numb_aparam", 0)),
+    }
+    found = {name: 2 + rng.normal(size=s) * (1 + np.arange(s[-1])) for name, s in shapes.items()}
+    return replace(frame, parameters={name: v for name, v in found.items() if v.size})
 
 
 # ---------------------------------------------------------------------------------------------
@@ -600,13 +643,15 @@ def write_systems(spec: Spec, folder: Path) -> list[str]:
     for number in range(len(kinds) + 1):
         # compositions differ, so that the energy per type is well determined
         types = np.sort(rng.permutation(kinds + list(rng.choice(kinds, count - len(kinds)))))
-        rows: dict[str, list[np.ndarray]] = {"coord": [], "box": [], "energy": [], "force": []}
+        rows: dict[str, list[np.ndarray]] = {}
         for _ in range(3):
             cell = random_cell(rng, count * spec.volume, (1, 1.05, 0.95), 0.1)
             positions = random_positions(rng, count, cell, spec.min_distance)
             energy, forces = pair_energy_forces(Frame(positions, types, cell))
-            for key, value in zip(rows, (positions, cell, np.array(energy), forces), strict=True):
-                rows[key].append(value.ravel())
+            found = {"coord": positions, "box": cell, "energy": np.array(energy), "force": forces}
+            found |= with_parameters(spec, Frame(positions, types, cell), rng).parameters
+            for key, value in found.items():
+                rows.setdefault(key, []).append(value.ravel())
         names.append(f"system_{number}")
         system = folder / names[-1]
         (system / "set.000").mkdir(parents=True)
@@ -724,11 +769,16 @@ def evaluate(potential: Any, frame: Frame) -> dict[str, np.ndarray]:
     count = len(frame.positions)
     cells = None if frame.cell is None else frame.cell.reshape(1, 9)
     energy, forces, virial, atom_energies, atom_virials = potential.eval(
-        frame.positions.reshape(1, -1), cells, frame.types.tolist(), atomic=True
+        frame.positions.reshape(1, -1),
+        cells,
+        frame.types.tolist(),
+        atomic=True,
+        **{name: value.reshape(1, -1) for name, value in frame.parameters.items()},
     )[:5]
     result = {
         "positions": frame.positions,
         "types": frame.types.astype(np.int32),
+        **frame.parameters,
         "energy": np.float64(energy[0, 0]),
         "forces": forces.reshape(count, 3),
         "virial": virial.reshape(3, 3),

@@ -1,4 +1,4 @@
-// The bridge between PairDP and Python: two C structs that lmp_dp/lammps/pair_style.py mirrors field by
+// The bridge between PairDP and Python: two C structs that lmp_dp/lammps/bridge.py mirrors field by
 // field with ctypes. Change both together; the sizes are compared when they meet.
 //
 // One Shared lives in each PairDP and is "shared memory" between the two sides. Strings and arrays
@@ -19,8 +19,11 @@ struct Shared {
   const char *log;        // for screen and log file
   const char *warning;    // for LAMMPS's warning channel
   double cutoff;          // by init
+  int32_t n_models;       // by settings
 
   // LAMMPS facts that do not change during a run.
+  int32_t rank;             // of this process among those of this LAMMPS
+  int32_t restarted;        // 1 if this pair style comes from a restart file
   const char *lammps_version;
   const char *unit_style;
   double boltz, angstrom;
@@ -56,6 +59,25 @@ struct Shared {
   int32_t want_virial;
   int64_t counts[2];          // set by Python: neighbours dropped, pairs outside of the tables
   int64_t total_counts[2];    // their sums over all ranks, for finish
+
+  // Model deviation, on the steps where compute leaves forces here (else they are null).
+  double *model_forces;     // (n_all, n_models, 3) of compute; for deviate ghosts' are with their owners
+  double *model_virials;    // (n_models, 9); for record the sum over all ranks
+  double *deviations;       // (n_local), set by deviate
+  const double *all_deviations;    // of all ranks' atoms, for record, ...
+  const int32_t *all_tags;         // ... their IDs (null if atoms have none) ...
+  int64_t n_atoms;                 // ... and number
+
+  // Parameters of the frame and of atoms: what gives them (IDs, null: nothing), by settings, ...
+  const char *fparam_compute, *fparam_fix, *aparam_compute, *ttm_fix;
+  int32_t fparam_index;       // in the vector of the fix, from 0; -1: its scalar
+  int32_t n_fparam, n_aparam;
+  int32_t ttm_group;          // bit of fix ttm's group in `groups`
+  const double *fparam;       // ... and on each step: (n_fparam)
+  const double *aparam;       // (n_local, n_aparam)
+  const double *ttm;          // (n_ttm), what fix ttm stores in restart files
+  int64_t n_ttm;
+  const int32_t *groups;      // per atom, one bit per group
 };
 
 // The calls into Python return one of these.
@@ -67,6 +89,8 @@ struct Bridge {
   int (*coeff)(Shared *, int narg, char **arg);       // pair_coeff * * <arg>
   int (*init)(Shared *);                              // before each run
   int (*compute)(Shared *);
+  int (*deviate)(Shared *);                           // after compute, where it left model_forces
+  int (*record)(Shared *);                            // after deviate, on the first rank only
   int (*finish)(Shared *);                            // after each run
   int (*close)(Shared *);
 };

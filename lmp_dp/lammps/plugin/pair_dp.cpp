@@ -4,11 +4,14 @@
 
 #include "atom.h"
 #include "comm.h"
+#include "compute.h"
 #include "domain.h"
 #include "error.h"
+#include "fix.h"
 #include "force.h"
 #include "group.h"
 #include "memory.h"
+#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "universe.h"
@@ -17,6 +20,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
 #include <sched.h>
 
 using namespace LAMMPS_NS;
@@ -59,27 +63,35 @@ void PairDP::refuse(const std::string &message)
   error->all(FLERR, "pair_style dp: " + message);
 }
 
-// Takes the outcome of a call that all ranks made. Where all failed one message is enough; where some
-// did (a file missing on one node) they must not wait for the others.
+// What to say about a call that did not succeed.
+std::string PairDP::reason(int outcome)
+{
+  if (outcome != CALL_INTERRUPTED) return std::string("pair_style dp: ") + shared.message;
+  embedded_python::interrupt();
+  return "pair_style dp: interrupted";
+}
+
+// Takes the outcomes of a call on all ranks: where any failed, all end with the message of the first.
 void PairDP::together(int outcome)
 {
-  int mine = outcome != CALL_OK, failures = 0;
-  MPI_Allreduce(&mine, &failures, 1, MPI_INT, MPI_SUM, world);
-  if (mine) fail(outcome, failures == comm->nprocs);
-  if (failures) MPI_Barrier(world);    // the others are about to end the run: wait for it
+  int mine = outcome == CALL_OK ? comm->nprocs : comm->me, first;
+  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
+  if (first < comm->nprocs) {
+    std::string text = outcome == CALL_OK ? "" : reason(outcome);
+    int size = text.size();
+    MPI_Bcast(&size, 1, MPI_INT, first, world);
+    text.resize(size);
+    MPI_Bcast(&text[0], size, MPI_CHAR, first, world);
+    error->all(FLERR, text);
+  }
   show();
 }
 
-// Ends the run with what Python said.
-void PairDP::fail(int outcome, bool on_all_ranks)
+// Ends the run after a call that failed here, whatever the other ranks do.
+void PairDP::fail(int outcome)
 {
-  std::string text = "pair_style dp: ";
-  if (outcome == CALL_INTERRUPTED) {
-    text += "interrupted";
-    embedded_python::interrupt();
-  } else
-    text += shared.message;
-  if (on_all_ranks) error->all(FLERR, text);
+  const std::string text = reason(outcome);
+  if (comm->nprocs == 1) error->all(FLERR, text);
   error->one(FLERR, text);
 }
 
@@ -93,11 +105,27 @@ void PairDP::show()
 
 /* ---------------------------------------------------------------------- input script */
 
-// pair_style dp <model> <keywords>: all of it is Python's to read
+// pair_style dp <models> <keywords>: all of it is Python's to read
 void PairDP::settings(int narg, char **arg)
 {
   where_am_i();
+  shared.rank = comm->me;
   together(python->settings(&shared, narg, arg));
+  comm_reverse = 3 * shared.n_models;
+}
+
+// A restart file holds nothing but the name of the style, so the model is not known yet.
+void PairDP::read_restart(FILE *)
+{
+  shared.restarted = 1;
+}
+
+// Also after a pair_style command that failed, where a script goes on nevertheless.
+void PairDP::refuse_without_model()
+{
+  if (!shared.handle)
+    refuse("there is no model (a restart file does not name it): write pair_style dp and the model, "
+           "after read_restart");
 }
 
 void PairDP::allocate()
@@ -113,9 +141,7 @@ void PairDP::allocate()
 // pair_coeff * * <element of each type, or NULL>; LAMMPS sees to the * * (one_coeff)
 void PairDP::coeff(int narg, char **arg)
 {
-  if (!shared.handle)
-    refuse("no model: a restart file keeps the name of the pair style only; write pair_style dp MODEL.h5 "
-           "and pair_coeff after read_restart");
+  refuse_without_model();
   if (!allocated) allocate();
   shared.n_types = atom->ntypes;
   shared.model_types = model_types.data();
@@ -133,6 +159,7 @@ void PairDP::coeff(int narg, char **arg)
 
 void PairDP::init_style()
 {
+  refuse_without_model();
   if (!force->newton_pair)
     refuse("forces on ghost atoms would be lost with newton off: write newton on (before the box is "
            "defined)");
@@ -229,7 +256,7 @@ void *PairDP::extract(const char *name, int &dim)
 double PairDP::memory_usage()
 {
   return Pair::memory_usage() + 8.0 * offsets.capacity() + 4.0 * centres.capacity() +
-      4.0 * neighbours.capacity();
+      4.0 * neighbours.capacity() + 12.0 * all_deviations.capacity();
 }
 
 /* ---------------------------------------------------------------------- the run */
@@ -267,18 +294,149 @@ void PairDP::compute(int eflag, int vflag)
     shared.periodic[k] = domain->periodicity[k];
   }
   for (int k = 0; k < 6; k++) shared.box[k] = domain->h[k];
+  fetch_parameters();
 
   if (!python->compute) error->one(FLERR, "pair_style dp: Python has ended");
   const int outcome = python->compute(&shared);
   if (outcome != CALL_OK) {
     flat_of = nullptr;
-    fail(outcome, comm->nprocs == 1);
+    fail(outcome);
   }
   show();
 
   if (eflag_global) eng_vdwl += shared.energy;
   if (vflag_global)
     for (int k = 0; k < 6; k++) virial[k] += shared.virial[k];
+  if (shared.model_forces) deviate();
+}
+
+Compute *PairDP::compute_of(const char *keyword, const char *id)
+{
+  Compute *compute = modify->get_compute_by_id(id);
+  if (!compute) refuse(std::string(keyword) + ": there is no compute " + id);
+  return compute;
+}
+
+Fix *PairDP::fix_of(const char *keyword, const char *id)
+{
+  Fix *fix = modify->get_fix_by_id(id);
+  if (!fix) refuse(std::string(keyword) + ": there is no fix " + id);
+  return fix;
+}
+
+// Parameters of the frame and of atoms from computes and fixes, as they are on this step.
+void PairDP::fetch_parameters()
+{
+  const int n_f = shared.n_fparam, n_a = shared.n_aparam, n = atom->nlocal;
+  const bigint now = update->ntimestep;
+  fparam.resize(n_f);
+  shared.fparam = nullptr;
+  if (shared.fparam_compute) {
+    Compute *compute = compute_of("fparam_from_compute", shared.fparam_compute);
+    if (n_f == 1 ? !compute->scalar_flag : !compute->vector_flag || compute->size_vector < n_f)
+      refuse(std::string("fparam_from_compute: compute ") + compute->id + " gives no " +
+             (n_f == 1 ? "scalar" : "vector of " + std::to_string(n_f) + " values"));
+    if (n_f == 1) {
+      if (compute->invoked_scalar != now) compute->compute_scalar();
+      compute->invoked_flag |= Compute::INVOKED_SCALAR;
+      fparam[0] = compute->scalar;
+    } else {
+      if (compute->invoked_vector != now) compute->compute_vector();
+      compute->invoked_flag |= Compute::INVOKED_VECTOR;
+      std::copy_n(compute->vector, n_f, fparam.begin());
+    }
+    shared.fparam = fparam.data();
+  }
+  if (shared.fparam_fix) {
+    Fix *fix = fix_of("fparam_from_fix", shared.fparam_fix);
+    const int index = shared.fparam_index;
+    if (index < 0 ? !fix->scalar_flag : !fix->vector_flag || fix->size_vector < index + n_f)
+      refuse(std::string("fparam_from_fix: fix ") + fix->id + " gives no " +
+             (index < 0 ? "scalar" : "vector of " + std::to_string(index + n_f) + " values"));
+    for (int k = 0; k < n_f; k++)
+      fparam[k] = index < 0 ? fix->compute_scalar() : fix->compute_vector(index + k);
+    shared.fparam = fparam.data();
+  }
+  if (shared.aparam_compute) {
+    Compute *compute = compute_of("aparam_from_compute", shared.aparam_compute);
+    if (!compute->peratom_flag || (n_a == 1) != (compute->size_peratom_cols == 0) ||
+        (n_a > 1 && compute->size_peratom_cols < n_a))
+      refuse(std::string("aparam_from_compute: compute ") + compute->id + " gives no " +
+             std::to_string(n_a) + " values per atom");
+    if (compute->invoked_peratom != now) compute->compute_peratom();
+    compute->invoked_flag |= Compute::INVOKED_PERATOM;
+    aparam.resize((size_t) n * n_a);
+    for (int i = 0; i < n; i++)
+      for (int k = 0; k < n_a; k++)
+        aparam[(size_t) i * n_a + k] = n_a == 1 ? compute->vector_atom[i] : compute->array_atom[i][k];
+    shared.aparam = aparam.data();
+  }
+  shared.ttm = nullptr;
+  if (shared.ttm_fix) {
+    Fix *fix = fix_of("ttm", shared.ttm_fix);
+    if (strcmp(fix->style, "ttm") != 0 && strcmp(fix->style, "ttm/grid") != 0)
+      refuse(std::string("ttm: fix ") + fix->id + " is of style " + fix->style +
+             ", expected ttm or ttm/grid");
+    // The wheel lacks the header of this fix. What it writes to restart files is open to all.
+    char *text = nullptr;
+    size_t size = 0;
+    FILE *memory_file = open_memstream(&text, &size);
+    fix->write_restart(memory_file);
+    fclose(memory_file);
+    int64_t count = size / sizeof(double);
+    MPI_Bcast(&count, 1, MPI_INT64_T, 0, world);
+    ttm.resize(count);
+    if (comm->me == 0) memcpy(ttm.data(), text + sizeof(int), count * sizeof(double));
+    free(text);
+    MPI_Bcast(ttm.data(), count, MPI_DOUBLE, 0, world);
+    shared.ttm = ttm.data();
+    shared.n_ttm = count;
+    shared.ttm_group = fix->groupbit;
+    shared.groups = atom->mask;
+  }
+}
+
+// How much the models disagree: each rank for its atoms, the first rank for the file.
+void PairDP::deviate()
+{
+  comm->reverse_comm(this);
+  const int outcome = python->deviate(&shared);
+  if (outcome != CALL_OK) fail(outcome);
+
+  const int n = atom->nlocal;
+  std::vector<int> counts(comm->nprocs), offsets(comm->nprocs + 1, 0);
+  MPI_Gather(&n, 1, MPI_INT, counts.data(), 1, MPI_INT, 0, world);
+  std::partial_sum(counts.begin(), counts.end(), offsets.begin() + 1);
+  all_deviations.resize(offsets.back());
+  MPI_Gatherv(shared.deviations, n, MPI_DOUBLE, all_deviations.data(), counts.data(), offsets.data(),
+              MPI_DOUBLE, 0, world);
+  if (atom->tag_enable) {
+    all_tags.resize(offsets.back());
+    MPI_Gatherv(atom->tag, n, MPI_LMP_TAGINT, all_tags.data(), counts.data(), offsets.data(),
+                MPI_LMP_TAGINT, 0, world);
+  }
+  MPI_Reduce(comm->me ? shared.model_virials : MPI_IN_PLACE, shared.model_virials, 9 * shared.n_models,
+             MPI_DOUBLE, MPI_SUM, 0, world);
+  shared.all_deviations = all_deviations.data();
+  shared.all_tags = atom->tag_enable ? all_tags.data() : nullptr;
+  shared.n_atoms = offsets.back();
+  together(comm->me ? (int) CALL_OK : python->record(&shared));
+}
+
+int PairDP::pack_reverse_comm(int n, int first, double *buffer)
+{
+  const int width = 3 * shared.n_models;
+  std::copy_n(shared.model_forces + (int64_t) first * width, n * width, buffer);
+  return n * width;
+}
+
+void PairDP::unpack_reverse_comm(int n, int *atoms, double *buffer)
+{
+  const int width = 3 * shared.n_models;
+  for (int i = 0; i < n; i++) {
+    double *forces = shared.model_forces + (int64_t) atoms[i] * width;
+    for (int k = 0; k < width; k++) forces[k] += *buffer++;
+  }
 }
 
 // Copies LAMMPS's paged list into flat arrays that only grow.

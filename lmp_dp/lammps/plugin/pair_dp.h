@@ -23,6 +23,10 @@ class PairDP : public Pair {
   void finish() override;
   void *extract(const char *, int &) override;
   double memory_usage() override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+  void write_restart(FILE *) override {}    // the model is named in the input script
+  void read_restart(FILE *) override;
 
  private:
   const Bridge *python;
@@ -38,14 +42,26 @@ class PairDP : public Pair {
   std::vector<int32_t> model_types;
   std::vector<int32_t> seen;    // types_seen, where it differs from atom->type
 
+  std::vector<double> fparam, aparam, ttm;
+
+  // Deviations of the models, gathered from all ranks.
+  std::vector<double> all_deviations;
+  std::vector<tagint> all_tags;
+
   void allocate();
   void where_am_i();
   void flatten();
   void refuse_exclusions();
   const int *types_seen();
+  void deviate();
+  void fetch_parameters();
+  class Compute *compute_of(const char *keyword, const char *id);
+  class Fix *fix_of(const char *keyword, const char *id);
   void refuse(const std::string &);
+  void refuse_without_model();
+  std::string reason(int outcome);
   void together(int outcome);
-  void fail(int outcome, bool on_all_ranks);
+  void fail(int outcome);
   void show();
 };
 

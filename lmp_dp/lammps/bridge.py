@@ -1,0 +1,130 @@
+"""The two structs that the plugin and Python share, and views of the plugin's arrays.
+
+Twin of `plugin/bridge.h`, field by field: change both together.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_void_p
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: What a call into Python returns.
+CALL_OK, CALL_FAILED, CALL_INTERRUPTED = 0, 1, 2
+
+
+class Shared(ctypes.Structure):
+    """What the plugin and one `PairStyle` tell each other: `struct Shared` of plugin/bridge.h."""
+
+    _fields_ = (
+        ("handle", c_int64),
+        ("message", c_char_p),
+        ("log", c_char_p),
+        ("warning", c_char_p),
+        ("cutoff", c_double),
+        ("n_models", c_int32),
+        ("rank", c_int32),
+        ("restarted", c_int32),
+        ("lammps_version", c_char_p),
+        ("unit_style", c_char_p),
+        ("boltz", c_double),
+        ("angstrom", c_double),
+        ("masses", c_void_p),
+        ("model_types", c_void_p),
+        ("n_types", c_int32),
+        ("local_rank", c_int32),
+        ("local_size", c_int32),
+        ("node_cores", c_int32),
+        ("step", c_int64),
+        ("n_neighbours", c_int64),
+        ("x", c_void_p),
+        ("f", c_void_p),
+        ("types", c_void_p),
+        ("tags", c_void_p),
+        ("centres", c_void_p),
+        ("offsets", c_void_p),
+        ("neighbours", c_void_p),
+        ("energies", c_void_p),
+        ("virials6", c_void_p),
+        ("virials9", c_void_p),
+        ("energy", c_double),
+        ("virial", c_double * 6),
+        ("scale", c_double),
+        ("box_low", c_double * 3),
+        ("box", c_double * 6),
+        ("periodic", c_int32 * 3),
+        ("n_local", c_int32),
+        ("n_all", c_int32),
+        ("n_centres", c_int32),
+        ("rebuilt", c_int32),
+        ("want_virial", c_int32),
+        ("counts", c_int64 * 2),
+        ("total_counts", c_int64 * 2),
+        ("model_forces", c_void_p),
+        ("model_virials", c_void_p),
+        ("deviations", c_void_p),
+        ("all_deviations", c_void_p),
+        ("all_tags", c_void_p),
+        ("n_atoms", c_int64),
+        ("fparam_compute", c_char_p),
+        ("fparam_fix", c_char_p),
+        ("aparam_compute", c_char_p),
+        ("ttm_fix", c_char_p),
+        ("fparam_index", c_int32),
+        ("n_fparam", c_int32),
+        ("n_aparam", c_int32),
+        ("ttm_group", c_int32),
+        ("fparam", c_void_p),
+        ("aparam", c_void_p),
+        ("ttm", c_void_p),
+        ("n_ttm", c_int64),
+        ("groups", c_void_p),
+    )
+
+
+Call = ctypes.CFUNCTYPE(c_int, c_void_p)
+CallWithArguments = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, ctypes.POINTER(c_char_p))
+
+
+class Bridge(ctypes.Structure):
+    """The functions that the plugin calls: `struct Bridge` of plugin/bridge.h."""
+
+    _fields_ = (
+        ("bridge_size", c_int64),
+        ("shared_size", c_int64),
+        ("settings", CallWithArguments),
+        ("coeff", CallWithArguments),
+        ("init", Call),
+        ("compute", Call),
+        ("deviate", Call),
+        ("record", Call),
+        ("finish", Call),
+        ("close", Call),
+    )
+
+
+class View:
+    """A NumPy array on memory of the plugin, made anew only when that memory moves or resizes."""
+
+    def __init__(self, dtype: type[np.generic], *columns: int) -> None:
+        self.dtype = dtype
+        self.columns = columns
+        self.address: int | None = -1
+        self.array: NDArray[Any] = np.empty((0, *columns), dtype)
+
+    def at(self, address: int | None, rows: int) -> NDArray[Any]:
+        """The array of `rows` rows that starts at `address`; no copy."""
+        if address != self.address or rows != len(self.array):
+            self.address = address
+            shape = (rows, *self.columns)
+            if rows == 0 or address is None:  # a rank without atoms
+                self.array = np.empty((0, *self.columns), self.dtype)
+            else:
+                size = math.prod(shape) * np.dtype(self.dtype).itemsize
+                memory = (ctypes.c_char * size).from_address(address)
+                self.array = np.ndarray(shape, self.dtype, buffer=memoryview(memory))
+        return self.array

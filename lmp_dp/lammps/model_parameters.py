@@ -1,0 +1,82 @@
+"""Parameters of the frame and of atoms (fparam, aparam) for the models of a pair style.
+
+They are written in the input script, or come on each step from a compute, a fix or fix ttm, in the
+unit of the models' training data: nothing is converted.
+
+Axes: _n local atoms, _f parameters, _c Cartesian.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmp_dp.errors import InputError
+from lmp_dp.lammps.arguments import Arguments
+
+
+def check(arguments: Arguments, n_fparam: int, n_aparam: int) -> None:
+    """Refuse parameters that do not fit a model which takes `n_fparam` and `n_aparam`.
+
+    Raises
+    ------
+    InputError
+        If parameters are missing, given twice, or too few or too many.
+    """
+    sources = {
+        "fparam": [name for name in _FPARAM if getattr(arguments, name)],
+        "aparam": [name for name in _APARAM if getattr(arguments, name)],
+    }
+    if arguments.ttm:
+        if max(n_fparam, n_aparam) == 0:
+            raise InputError("keyword ttm is given, but the model takes neither fparam nor aparam")
+        sources["aparam" if n_aparam else "fparam"].append("ttm")
+    for name, count in (("fparam", n_fparam), ("aparam", n_aparam)):
+        keywords, values = sources[name], getattr(arguments, name)
+        if len(keywords) > 1:
+            raise InputError(f"{name} comes from {' and '.join(keywords)}: leave one")
+        if keywords and not count:
+            raise InputError(f"keyword {keywords[0]} is given, but the model takes no {name}")
+        if count and not keywords:
+            known = ", ".join([*(_FPARAM if name == "fparam" else _APARAM), "ttm"])
+            raise InputError(f"the model needs {name}, {count} values: write one of {known}")
+        if values and len(values) != count:
+            raise InputError(f"{name} has {len(values)} values, the model needs {count}")
+        if keywords == ["ttm"] and count != 1:
+            raise InputError(f"ttm gives one value, but the model needs {count} for {name}")
+
+
+_FPARAM = ("fparam", "fparam_from_compute", "fparam_from_fix")
+_APARAM = ("aparam", "aparam_from_compute")
+
+
+class ElectronTemperatures:
+    """The grid of fix ttm, as the fix stores it in restart files.
+
+    Parameters
+    ----------
+    values : (4 + nx ny nz,) array
+        Numbers of cells along x, y and z, a seed, and the temperatures, x fastest.
+
+    Raises
+    ------
+    InputError
+        If the numbers do not fit together.
+    """
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        counts = tuple(int(number) for number in values[2::-1])
+        if len(counts) != 3 or len(values) != 4 + np.prod(counts):
+            raise InputError("fix ttm stores its grid in another way than this lmp_dp knows")
+        self.grid_zyx = values[4:].reshape(counts)
+
+    def mean(self) -> float:
+        """Mean over the cells that have electrons (a temperature other than 0)."""
+        filled = self.grid_zyx[self.grid_zyx != 0.0]
+        return float(filled.mean()) if filled.size else 0.0
+
+    def at(self, fractions_nc: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Temperatures of the cells that hold the atoms, by fractional coordinates."""
+        shape_c = np.array(self.grid_zyx.shape[::-1])
+        cells_nc = np.floor(fractions_nc * shape_c).astype(np.int64) % shape_c
+        return self.grid_zyx[cells_nc[:, 2], cells_nc[:, 1], cells_nc[:, 0]]
