@@ -17,6 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from lmp_dp.lammps import launcher
 
         return launcher.main(arguments[1:])
+    if arguments == ["doctor"]:  # works where the imports of the other tools fail
+        from lmp_dp.tools import doctor
+
+        return doctor.main()
     args = _parser().parse_args(arguments)
     try:
         return int(args.function(args))
@@ -58,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         tool.add_arguments(command)
         command.set_defaults(function=tool.main)
 
+    commands.add_parser("doctor", help="is everything there, and will it be fast?")
     commands.add_parser(
         "run", help="run LAMMPS with pair style dp; takes every option of lmp", add_help=False
     )

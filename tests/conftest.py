@@ -84,6 +84,15 @@ def converted(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
+def compressed():
+    """Trained models with tables, by name."""
+    from lmp_dp.model import load
+    from lmp_dp.tools.compress import compress
+
+    return {name: compress(load(INPUTS / "models" / f"{name}.h5")) for name in TRAINED}
+
+
+@pytest.fixture(scope="session")
 def cu_model() -> Path:
     return INPUTS / "models" / "cu.h5"
 

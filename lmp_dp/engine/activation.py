@@ -17,8 +17,8 @@ ValueAndSlope = Callable[[Array], tuple[Array, Array]]
 
 #: gelu(z) = z/2 (1 + tanh(sqrt(2/pi) (z + c z^3))): c is 0.044715 in DeePMD-kit's own operator,
 #: and the float32 nearest to it in TensorFlow's (gelu_tf) in every precision.
-_GELU_SCALE = math.sqrt(2.0 / math.pi)
-_GELU_CUBIC = {"gelu": 0.044715, "gelu_tf": float(np.float32(0.044715))}
+GELU_SCALE = math.sqrt(2.0 / math.pi)
+GELU_CUBIC = {"gelu": 0.044715, "gelu_tf": float(np.float32(0.044715))}
 
 
 def value_and_slope(name: str, z: Array) -> tuple[Array, Array]:
@@ -26,8 +26,8 @@ def value_and_slope(name: str, z: Array) -> tuple[Array, Array]:
     kind, _, threshold = name.partition(":")
     if kind == "silut":
         return _silut(z, float(threshold))
-    if kind in _GELU_CUBIC:
-        return _gelu(z, _GELU_CUBIC[kind])
+    if kind in GELU_CUBIC:
+        return _gelu(z, GELU_CUBIC[kind])
     return _PLAIN[kind](z)
 
 
@@ -37,10 +37,10 @@ def curvature(name: str, z: Array) -> Array:
     xp = namespace_of(z)
     if kind in ("relu", "relu6", "linear"):
         return xp.zeros_like(z)
-    if kind in _GELU_CUBIC:
-        cubic = _GELU_CUBIC[kind]
-        tanh = xp.tanh(_GELU_SCALE * (z + cubic * z * z * z))
-        inner, inner_slope = _GELU_SCALE * (1 + 3 * cubic * z * z), 6 * _GELU_SCALE * cubic * z
+    if kind in GELU_CUBIC:
+        cubic = GELU_CUBIC[kind]
+        tanh = xp.tanh(GELU_SCALE * (z + cubic * z * z * z))
+        inner, inner_slope = GELU_SCALE * (1 + 3 * cubic * z * z), 6 * GELU_SCALE * cubic * z
         slope = 1 - tanh * tanh
         return slope * inner + 0.5 * z * slope * (inner_slope - 2 * tanh * inner * inner)
     if kind == "silut":
@@ -97,8 +97,8 @@ def _sigmoid(z: Array) -> tuple[Array, Array]:
 
 
 def _gelu(z: Array, cubic: float) -> tuple[Array, Array]:
-    tanh = namespace_of(z).tanh(_GELU_SCALE * (z + cubic * z * z * z))
-    inner_slope = _GELU_SCALE * (1 + 3 * cubic * z * z)
+    tanh = namespace_of(z).tanh(GELU_SCALE * (z + cubic * z * z * z))
+    inner_slope = GELU_SCALE * (1 + 3 * cubic * z * z)
     return 0.5 * z * (1 + tanh), 0.5 * (1 + tanh) + 0.5 * z * (1 - tanh * tanh) * inner_slope
 
 

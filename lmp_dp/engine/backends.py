@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from types import ModuleType
 from typing import Protocol
 
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.errors import BackendError, InputError
 from lmp_dp.model import DeepPotential
 
-NAMES = ("auto", "cpu", "reference", "gpu-reference")
+NAMES = ("auto", "cpu", "gpu", "reference", "gpu-reference")
 
 
 class Engine(Protocol):
@@ -20,17 +19,24 @@ class Engine(Protocol):
     ----------
     seconds : dict
         Thread time per stage over all evaluations; empty where a backend does not measure.
+    builds_lists : bool
+        The engine finds neighbours itself; `Neighbourhood` needs no lists.
     """
 
     seconds: dict[str, float]
+    builds_lists: bool
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""
         ...
 
 
-def create(name: str, model: DeepPotential, threads: int) -> tuple[str, Engine]:
-    """The backend called `name` ("auto": the fastest that works) and its resolved name.
+def create(
+    name: str, model: DeepPotential, threads: int, device: int | None = None
+) -> tuple[str, Engine]:
+    """The backend called `name` and its resolved name; "auto" is cpu.
+
+    ("auto" will be gpu where there is a device, as soon as that backend has run on one.)
 
     Raises
     ------
@@ -46,27 +52,16 @@ def create(name: str, model: DeepPotential, threads: int) -> tuple[str, Engine]:
 
         return name, ReferenceEngine(model)
     if name == "gpu-reference":
+        from lmp_dp.engine.cuda_device import usable_cupy
         from lmp_dp.engine.reference import ReferenceEngine
 
-        return name, ReferenceEngine(model, _usable_cupy())
+        return name, ReferenceEngine(model, usable_cupy(name))
+    if name == "gpu":
+        from lmp_dp.engine.cuda_device import CudaDevice
+        from lmp_dp.engine.gpu import GpuEngine
+
+        return name, GpuEngine(model, CudaDevice(device or 0))
     raise BackendError(f"there is no backend '{name}'; choose one of {', '.join(NAMES)}")
-
-
-def _usable_cupy() -> ModuleType:
-    try:
-        import cupy
-    except ImportError as error:
-        raise BackendError(
-            f"backend gpu-reference needs CuPy ({error}); "
-            "install it with: pip install 'lmp-dp[cuda13]' (or [cuda12])"
-        ) from error
-    try:
-        if cupy.cuda.runtime.getDeviceCount() > 0:
-            return cupy
-        reason = "no device found"
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        reason = str(error)
-    raise BackendError(f"backend gpu-reference needs a CUDA device: {reason}")
 
 
 def thread_count(requested: int | None) -> int:

@@ -25,9 +25,9 @@ from threadpoolctl import ThreadpoolController
 
 from lmp_dp.engine import environment, jet
 from lmp_dp.engine.activation import value_and_slope
-from lmp_dp.engine.cpu_layout import Layout, NetworkBlock, TableBlock
 from lmp_dp.engine.kernels import embedding, features, nets, rows, tables
 from lmp_dp.engine.kernels.simd import WIDTH, aligned
+from lmp_dp.engine.layout import Layout, NetworkBlock, TableBlock
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
 
@@ -42,6 +42,8 @@ STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward"
 
 class CpuEngine:
     """Evaluates a model with `threads` worker threads."""
+
+    builds_lists = False
 
     def __init__(self, model: DeepPotential, threads: int) -> None:
         self._n_types = len(model.type_map)

@@ -47,6 +47,11 @@ class Neighbourhood:
     build : int
         Number of the lists: types, centres and lists are those of earlier calls with the same
         number. 0 stands for new ones.
+    skin : float
+        How much longer than the cutoff the lists are (Å).
+
+    Where an engine `builds_lists`, `offsets_n` and `neighbours_p` are None, and the centres are
+    all local atoms that the model sees.
     """
 
     positions_ac: Array
@@ -56,6 +61,7 @@ class Neighbourhood:
     offsets_n: Array
     neighbours_p: Array
     build: int = 0
+    skin: float = 0.0
 
 
 @dataclass(frozen=True)

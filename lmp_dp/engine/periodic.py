@@ -37,8 +37,9 @@ def build(
     cell_cc: np.ndarray | None,
     rcut: float,
     pbc: tuple[bool, bool, bool] = (True, True, True),
+    lists: bool = True,
 ) -> PeriodicNeighbourhood:
-    """Neighbour lists of all atoms within `rcut`.
+    """All atoms with the images that they see, and neighbour lists within `rcut`.
 
     Parameters
     ----------
@@ -50,13 +51,17 @@ def build(
     rcut : float
     pbc : three bools
         Which lattice vectors are periodic.
+    lists : bool
+        False for an engine that finds neighbours itself.
     """
     xp = namespace_of(positions_ac)
     n_local = len(positions_ac)
     owners_a = xp.arange(n_local)
     if cell_cc is not None and any(pbc):
         positions_ac, owners_a = _with_images(positions_ac, owners_a, cell_cc, rcut, pbc)
-    offsets_n, neighbours_p = neighbour_lists(positions_ac, n_local, rcut)
+    offsets_n = neighbours_p = None
+    if lists:
+        offsets_n, neighbours_p = neighbour_lists(positions_ac, n_local, rcut)
     return PeriodicNeighbourhood(
         Neighbourhood(
             positions_ac=positions_ac,

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lmp_dp.engine import backends, periodic
+from lmp_dp.engine import backends, pairs, periodic
+from lmp_dp.engine.namespace import namespace_of, to_numpy
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.engine.watch import Watch
 from lmp_dp.errors import InputError
@@ -62,6 +63,8 @@ class Potential:
         What to do when an atom has more neighbours of an element than the model's ``sel``, and
         when atoms are closer than a compressed model's tables were made for
         (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`.
+    device : int, optional
+        CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class Potential:
         threads: int | None = None,
         sel: str = "warn",
         table: str = "warn",
+        device: int | None = None,
     ) -> None:
         self.watch = Watch(sel, table)
         self.on_warning: Callable[[str], None] = _python_warning
@@ -94,7 +98,7 @@ class Potential:
             loaded = cast(loaded, precision)
         self.model = loaded
         self.threads = backends.thread_count(threads)
-        self.backend, self._engine = backends.create(backend, loaded, self.threads)
+        self.backend, self._engine = backends.create(backend, loaded, self.threads, device)
 
     @property
     def type_map(self) -> tuple[str, ...]:
@@ -128,10 +132,20 @@ class Potential:
         """Load or compile what a first evaluation needs, so that later ones are even."""
         pair = np.array([[0.0, 0.0, 0.0], [0.5 * self.rcut, 0.0, 0.0]])
         for t in range(len(self.type_map)):
-            lists = periodic.build(pair, np.full(2, t, np.int32), None, self.rcut)
+            lists = self._images(pair, np.full(2, t, np.int32))
             self._engine.compute(lists.neighbourhood, Outputs())
         for stage in self.seconds:
             self.seconds[stage] = 0.0
+
+    def _images(
+        self,
+        positions_ac: np.ndarray,
+        types_a: np.ndarray,
+        cell_cc: np.ndarray | None = None,
+        pbc_c: tuple[bool, bool, bool] = (True, True, True),
+    ) -> periodic.PeriodicNeighbourhood:
+        lists = not self._engine.builds_lists
+        return periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c, lists)
 
     def evaluate(
         self,
@@ -163,7 +177,7 @@ class Potential:
             ``sel`` or the tables are exceeded, and that is to be an error.
         """
         positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
-        lists = periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c)
+        lists = self._images(positions_ac, types_a, cell_cc, pbc_c)
         result = self.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
         )
@@ -177,6 +191,78 @@ class Potential:
             atom_energies=result.atom_energies_a[: len(positions_ac)],
             atom_virials=lists.fold(result.atom_virials_acc),
         )
+
+    def pair_gradients(
+        self, displacements: Any, centres: Any, centre_types: Any, neighbour_types: Any
+    ) -> tuple[Any, Any]:
+        """Energies and dE/dr_ij from displacements, for codes that bring pairs and no positions.
+
+        With g_ij = dE/dr_ij the forces are F_i += g_ij, F_j -= g_ij. Pairs beyond the cutoff, or
+        without a slot (`sel`), get zero.
+
+        Parameters
+        ----------
+        displacements : (n_pairs, 3) array
+            r_ij = r_j - r_i (Å), of NumPy or CuPy; every centre needs all of its neighbours.
+        centres : (n_pairs,) array
+            Which centre a pair belongs to, 0..n - 1, in any order.
+        centre_types : (n,) array
+            Model types of the centres; -1 for one that the model does not see.
+        neighbour_types : (n_pairs,) array
+            Model types of the neighbours j.
+
+        Returns
+        -------
+        energies : (n,) float64 array
+            eV.
+        gradients : (n_pairs, 3) float64 array
+            eV/Å, in the order of the displacements. Both live where the displacements do.
+
+        Raises
+        ------
+        lmp_dp.errors.InputError
+            Shapes do not fit, numbers are not finite, or an index or type does not exist.
+        lmp_dp.errors.RangeError
+            As `evaluate`.
+        """
+        xp = namespace_of(displacements)
+        given = [displacements, centres, centre_types, neighbour_types]
+        if self.backend != "gpu-reference":
+            given = [to_numpy(array) if xp is not np else np.asarray(array) for array in given]
+        r_pc, centre_p, centre_types_n, neighbour_types_p = given
+        _refuse_pairs(r_pc, centre_p, centre_types_n, neighbour_types_p, len(self.type_map))
+        nb, order_p = pairs.neighbourhood(r_pc, centre_p, centre_types_n, neighbour_types_p)
+        result = self.compute(nb, Outputs(virial=False, atom_energies=True))
+        assert result.atom_energies_a is not None
+        n = len(centre_types_n)
+        g_pc = xp.empty((len(order_p), 3))
+        g_pc[xp.asarray(order_p)] = xp.asarray(-result.forces_ac[n:])
+        return xp.asarray(result.atom_energies_a[:n]), g_pc
+
+
+def _refuse_pairs(
+    r_pc: Any, centre_p: Any, centre_types_n: Any, neighbour_types_p: Any, n_types: int
+) -> None:
+    """Arguments of `pair_gradients` that would lead outside of arrays, or to NaN, are errors."""
+    n_pairs = len(r_pc)
+    if r_pc.shape != (n_pairs, 3):
+        raise InputError(f"displacements have shape {r_pc.shape}, expected (n_pairs, 3)")
+    for name, array, shape, end in (
+        ("centres", centre_p, (n_pairs,), len(centre_types_n)),
+        ("centre_types", centre_types_n, (len(centre_types_n),), n_types),
+        ("neighbour_types", neighbour_types_p, (n_pairs,), n_types),
+    ):
+        if array.shape != shape or (array.size and array.dtype.kind not in "iu"):
+            raise InputError(
+                f"{name} has shape {array.shape} and type {array.dtype}, expected {shape} of ints"
+            )
+        start = 0 if name == "centres" else -1
+        if array.size and not (array.min() >= start and array.max() < end):
+            raise InputError(
+                f"{name} lie in {array.min()}..{array.max()}, expected {start}..{end - 1}"
+            )
+    if not namespace_of(r_pc).isfinite(r_pc).all():
+        raise InputError("displacements are not all finite")
 
 
 def _python_warning(text: str) -> None:

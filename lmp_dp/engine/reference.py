@@ -24,6 +24,8 @@ CHUNK_BYTES = 128 * 2**20
 class ReferenceEngine:
     """Evaluates a model with the array namespace `xp` (``numpy`` or ``cupy``)."""
 
+    builds_lists = False
+
     def __init__(self, model: DeepPotential, xp: ModuleType = np) -> None:
         self.seconds: dict[str, float] = {}
         self._model = _in_namespace(model, xp)

@@ -29,7 +29,7 @@ from lmp_dp import __version__
 from lmp_dp.engine import Neighbourhood, Outputs, Potential
 from lmp_dp.engine.periodic import neighbour_lists
 from lmp_dp.errors import InputError, LmpDpError
-from lmp_dp.lammps import type_table
+from lmp_dp.lammps import bad_atoms, type_table
 from lmp_dp.lammps.ghost_owners import GhostOwners
 from lmp_dp.lammps.pair_style import threads_per_rank
 from lmp_dp.lammps.units import units_of
@@ -256,18 +256,18 @@ class FixExternal:
         if failure is None:
             assert lists is not None
             try:
-                result = self.potential.compute(
-                    Neighbourhood(
-                        positions_ac=positions_ac,
-                        types_a=types_a,
-                        n_local=n_local,
-                        centres_n=np.arange(n_local, dtype=np.int32),
-                        offsets_n=lists.offsets_n,
-                        neighbours_p=lists.neighbours_p,
-                        build=self._n_builds,
-                    ),
-                    Outputs(virial=True, atom_energies=True, atom_virials=True),
+                neighbourhood = Neighbourhood(
+                    positions_ac=positions_ac,
+                    types_a=types_a,
+                    n_local=n_local,
+                    centres_n=np.arange(n_local, dtype=np.int32),
+                    offsets_n=lists.offsets_n,
+                    neighbours_p=lists.neighbours_p,
+                    build=self._n_builds,
                 )
+                outputs = Outputs(virial=True, atom_energies=True, atom_virials=True)
+                result = self.potential.compute(neighbourhood, outputs)
+                bad_atoms.check_result(result, neighbourhood, tags_a)
             except (Exception, KeyboardInterrupt) as error:
                 failure = error
 
@@ -325,8 +325,7 @@ class FixExternal:
             raise InputError(
                 f"ghosts of atom IDs {owners.orphans[:5]} ... have no owner on any rank"
             )
-        if not np.isfinite(positions_ac).all():
-            raise InputError("a position is not finite: the simulation has become unstable")
+        bad_atoms.check_positions(positions_ac, tags_a)
         rcut = self.potential.rcut
         offsets_n, neighbours_p = neighbour_lists(positions_ac, n_local, rcut + SKIN)
         # 20 bits each: the sum over 2^30 pairs is exact in double precision

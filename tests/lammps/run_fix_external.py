@@ -135,6 +135,13 @@ def error_texts(case: str, model: str, data: str) -> dict[str, str]:
         lmp.commands_string("pair_style zero 3.0\npair_coeff * *")
         FixExternal(lmp, model, elements=["O", "H"])
         return {"text": text_of(lambda: lmp.command("run 5"))}
+    if case == "not_finite":
+        use_fix(lmp, model, ["O", "H"])
+        lmp.commands_string(
+            "fix nve all nve\ngroup one id 37\nvariable nan equal 1e308*10-1e308*10\n"
+            "fix bad one addforce v_nan 0.0 0.0"
+        )
+        return {"text": text_of(lambda: lmp.command("run 5"))}
     if case == "exception":
         fix = use_fix(lmp, model, ["O", "H"])
         compute, calls = fix.potential.compute, []

@@ -86,6 +86,13 @@ def test_an_exception_ends_the_run_on_all_ranks(
     assert found["again"] == "no error"
 
 
+def test_an_atom_that_is_nowhere_is_named(
+    water_model: Path, water_data: Path, tmp_path: Path
+) -> None:
+    text = run_case("not_finite", 2, water_model, water_data, tmp_path)["text"]
+    assert "atom 37 (its ID) is at nan" in text.replace("-nan", "nan")
+
+
 def test_several_ranks_need_mpi4py(water_model: Path, water_data: Path, tmp_path: Path) -> None:
     text = run_case("no_mpi4py", 2, water_model, water_data, tmp_path)["text"]
     assert "FixExternal on 2 ranks" in text

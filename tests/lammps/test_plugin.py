@@ -233,13 +233,7 @@ def test_hybrid_leaves_null_pairs_to_others(lammps: Lammps, cu_model: Path, hybr
     assert energies(both.stdout) == [pytest.approx(expected, rel=1e-10)]
 
 
-# ---------------------------------------------------------------------------- units and scale
-
-
-def test_real_units(lammps: Lammps, cu_model: Path, reference_energy: float) -> None:
-    result = lammps(script(plain(cu_model), header="units real"))
-    factor = 0.0019872067 / 8.617343e-5
-    assert energies(result.stdout) == [pytest.approx(factor * reference_energy, rel=1e-10)]
+# ---------------------------------------------------------------------------- scale
 
 
 def test_fix_adapt_scales_all(lammps: Lammps, cu_model: Path, reference_energy: float) -> None:

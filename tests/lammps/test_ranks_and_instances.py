@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,3 +147,62 @@ def test_programs_give_the_same(program: tuple[str, ...], tmp_path: Path) -> Non
     energies = thermo(tmp_path / "log.lammps")["PotEng"]
     # the energy of water192.data as DeePMD-kit gives it (test_against_deepmd, situation run0)
     assert energies[0] == pytest.approx(-29945.225, abs=1e-3)
+
+
+GRID = f"""
+clear
+log {{name}}.log
+units metal
+processors {{grid}}
+boundary p p f
+lattice fcc 3.615
+region box block 0 3 0 2 -0.5 4
+create_box 1 box
+region slab block 0 3 0 2 0 1.4
+create_atoms 1 region slab
+mass 1 63.546
+displace_atoms all random 0.1 0.1 0.1 97
+pair_style dp {INPUTS / "models" / "cu.h5"}
+pair_coeff * * Cu
+neighbor 1.0 bin
+reset_atoms id sort yes          # atoms were counted rank by rank
+velocity all create 1500 6612
+timestep 0.002
+fix 1 all nve
+{{balance}}
+thermo 5
+thermo_style custom step pe etotal pxx pxy
+thermo_modify format float %.17g norm no
+dump 1 all custom 10 {{name}}.dump id xu yu zu fx fy fz
+dump_modify 1 sort id format float %.17g
+run 10
+"""
+#: name -> (processors, commands): a slab with vacuum above it on 4 ranks.
+GRIDS = {
+    "4x1x1": ("4 1 1", ""),
+    "1x2x2": ("1 2 2", ""),
+    "2x2x1": ("2 2 1", ""),
+    "fix_balance": ("1 1 4", "fix even all balance 5 1.0 shift z 10 1.05"),
+    "bisection": ("* * *", "comm_style tiled\nfix even all balance 5 1.0 rcb"),
+}
+
+
+def test_processor_grids(tmp_path: Path) -> None:
+    text = "".join(
+        GRID.format(name=name, grid=grid, balance=balance)
+        for name, (grid, balance) in GRIDS.items()
+    )
+    run_lammps(text, tmp_path, ranks=4)
+    run_lammps(GRID.format(name="one", grid="1 1 1", balance=""), tmp_path)
+    one, atoms = thermo(tmp_path / "one.log"), dump(tmp_path / "one.dump")
+    assert np.ptp(one["PotEng"]) > 0.5
+    for name in GRIDS:
+        found, found_atoms = thermo(tmp_path / f"{name}.log"), dump(tmp_path / f"{name}.dump")
+        # forces summed in another order: 1e-13, grown over 10 steps; bar of 1e5
+        for column, bound in (("PotEng", 1e-9), ("TotEng", 1e-9), ("Pxx", 1e-4), ("Pxy", 1e-4)):
+            np.testing.assert_allclose(found[column], one[column], rtol=0, atol=bound)
+        for column in ("xu", "yu", "zu", "fx", "fy", "fz"):
+            np.testing.assert_allclose(found_atoms[column], atoms[column], rtol=0, atol=1e-9)
+    # fix balance met ranks of nothing but vacuum, and left none
+    balanced = (tmp_path / "fix_balance.log").read_text()
+    assert re.search(r"^Nlocal: +9 ave", balanced, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""lmp-dp check: both pair styles on a small random model, and on a spoilt copy of it."""
+"""lmp-dp check on a small random model: its files, its backends, and spoilt copies."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from conftest import MODELS, needs_deepmd
 from lmp_dp import cli
+from lmp_dp.engine import backends
 from lmp_dp.model import load, save
-from lmp_dp.tools import check
-from lmp_dp.tools.lammps_frames import LammpsRunError, atom_style_of
+from lmp_dp.model.precision import cast
+from lmp_dp.tools import check, check_quantities
+from lmp_dp.tools.check_dynamics import Dynamics
+from lmp_dp.tools.compress import compress
+from lmp_dp.tools.lammps_frames import LammpsRunError, Trajectory, atom_style_of
 
 GRAPH = MODELS / "oh_two_sided.pb"
 
@@ -50,13 +55,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @against_deepmd
-def test_passes_with_its_own_graph(
+def test_files_of_one_model_against_its_graph(
     converted: Converted, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As converted, compressed and in float32; with a short run, figures and a page."""
+    graph, original = MODELS / "oh_one_sided.pb", converted("oh_one_sided")
+    save(compress(load(original)), tmp_path / "c.h5")
+    save(cast(load(original), "float32"), tmp_path / "f.h5")
     out = tmp_path / "report.json"
-    arguments = ["check", str(converted("oh_two_sided")), "--against", str(GRAPH)]
-    arguments += ["--data", str(data)]
-    assert cli.main([*arguments, "--elements", "O", "H", "--json", str(out)]) == 0
+    arguments = ["check", str(original), str(tmp_path / "c.h5"), str(tmp_path / "f.h5")]
+    arguments += ["--against", str(graph), "--data", str(data), "--elements", "O", "H"]
+    arguments += ["--md", "20", "--plot", str(tmp_path / "a.png"), "--json", str(out)]
+    assert cli.main([*arguments, "--report", str(tmp_path / "a.html")]) == 0
     assert "pair dp reproduces pair deepmd" in capsys.readouterr().out
     report = json.loads(out.read_text())
     assert report["passed"] is True
@@ -66,6 +76,56 @@ def test_passes_with_its_own_graph(
     assert [len(frame["strain"]) for frame in report["frames"]] == [6] * 6
     # a comparison of zeros would pass as well
     assert all(frame["largest_force"] > 1e-3 for frame in report["frames"])
+    assert [one["precision"] for one in report["comparisons"]] == ["float64", "float64", "float32"]
+    force = [one["quantities"][1]["maximum"] for one in report["comparisons"]]
+    assert force[0] < 1e-12 < force[1] < 1e-6, force
+    assert 1e-9 < force[2] < 1e-5, force
+
+    # 20 steps from the same start with forces equal to round-off: the same run
+    run = report["dynamics"]
+    assert run["passed"] is True
+    assert run["picoseconds"] == pytest.approx(20 * 0.00025)
+    assert run["energy_departure"] == pytest.approx(run["energy_departure_of_target"], rel=1e-3)
+    assert 0.0 < run["energy_departure"] < 1e-3
+    assert run["pairs"] == ["O-O", "O-H", "H-H"]
+    assert run["largest_rdf_difference"] < 1e-6 < max(map(max, run["rdf"]))
+
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "a.html").read_text()
+    ElementTree.fromstring(page.removeprefix("<!doctype html>"))  # every tag is closed
+    assert page.count("<img alt") == 2
+    assert "http" not in page
+    assert page.count('<td class="passed">passed</td>') == 12
+
+
+def test_backends_against_the_reference(
+    converted: Converted, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without deepmd-kit: every backend that works here, and the file of another model."""
+    original, other = converted("oh_two_sided"), converted("oh_one_sided")
+    out = tmp_path / "report.json"
+    arguments = ["--against", "reference", "--data", str(data), "--frames", "1"]
+    arguments += ["--backend", "all", "--json", str(out)]
+    assert cli.main(["check", str(original), *arguments]) == 0
+    report = json.loads(out.read_text())
+    usable = {one["backend"]: one for one in report["comparisons"]}
+    assert set(usable) | set(report["unavailable"]) == set(backends.NAMES) - {"auto"}
+    assert {"cpu", "reference"} <= set(usable)
+    assert [q["maximum"] for q in usable["reference"]["quantities"]] == [0.0] * 4
+    assert 0.0 < usable["cpu"]["quantities"][1]["maximum"] < 1e-9
+    assert "pair dp reproduces backend reference" in capsys.readouterr().out
+
+    assert cli.main(["check", str(original), str(other), *arguments, "--backend", "cpu"]) == 1
+    report = json.loads(out.read_text())
+    assert [one["passed"] for one in report["comparisons"]] == [True, False]
+    assert all(quantity["ratio"] > 1.0 for quantity in report["comparisons"][1]["quantities"])
+    assert "FAILED: pair dp deviates from backend reference" in capsys.readouterr().out
+
+
+def test_files_of_different_elements(converted: Converted, data: Path) -> None:
+    models = [converted("oh_two_sided"), converted("hco_atom_ener")]
+    with pytest.raises(check.CheckError, match="compare files of the same model"):
+        check.run_check(models, "reference", data)
 
 
 @against_deepmd
@@ -84,11 +144,12 @@ def test_fails_if_an_energy_is_shifted(
 @against_deepmd
 def test_float32_model_passes_with_its_own_tolerances(converted: Converted, data: Path) -> None:
     graph, path = MODELS / "oh_float32.pb", converted("oh_float32")
-    report = check.run_check(path, graph, data, frames=2)
-    assert report.precision == "float32"
-    assert report.passed, report.quantities
+    report = check.run_check([path], graph, data, frames=2)
+    (one,) = report.comparisons
+    assert one.precision == "float32"
+    assert report.passed, one.quantities
     # round-off is there, and the tolerances are not so wide that anything would pass
-    assert all(quantity.ratio > 1e-5 for quantity in report.quantities), report.quantities
+    assert all(quantity.ratio > 1e-5 for quantity in one.quantities), one.quantities
 
 
 @against_deepmd
@@ -104,7 +165,7 @@ def test_a_style_that_fails_is_an_error(
 @pytest.mark.parametrize(("what", "text"), [("against", "nowhere.pb"), ("data", "nowhere.data")])
 @needs_deepmd
 def test_missing_files(what: str, text: str, data: Path) -> None:
-    paths = {"model": GRAPH, "against": GRAPH, "data": data} | {what: Path(text)}
+    paths = {"models": [GRAPH], "against": GRAPH, "data": data} | {what: Path(text)}
     with pytest.raises(check.CheckError, match=f"{text} does not exist"):
         check.run_check(**paths)
 
@@ -119,13 +180,39 @@ def test_says_that_deepmd_is_missing(data: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(check.metadata, "version", version)
     with pytest.raises(check.CheckError, match="deepmd-kit is not installed in this environment"):
-        check.run_check(GRAPH, GRAPH, data)
+        check.run_check([GRAPH], GRAPH, data)
 
 
 def test_values_that_are_no_numbers_fail() -> None:
-    quantity = check._quantity("force", "eV/Å", np.array([[0.0], [np.nan]]), np.array([1.0, 1.0]))
+    nan = np.array([[0.0], [np.nan]])
+    quantity = check_quantities._quantity("force", "eV/Å", nan, np.array([1.0, 1.0]))
     assert quantity.ratio == np.inf
     assert quantity.worst_frame == 1
+
+
+@pytest.mark.parametrize(
+    ("energies", "passed"),
+    [
+        ([5.0, 5.0, 5.39], True),  # twice the departure of the other
+        ([5.0, 4.59, 5.0], False),
+        ([5.0, 5.0, np.nan], False),
+    ],
+)
+def test_energy_must_be_conserved_as_by_the_other(energies: list[float], passed: bool) -> None:
+    def run(energies_s: list[float]) -> Trajectory:
+        nothing = np.zeros(3)
+        return Trajectory(nothing, np.array(energies_s), nothing, nothing, np.zeros((1, 3)))
+
+    runs = Dynamics(3, run(energies), run([5.0, 5.2, 5.0]), ["O-O"], n_atoms=2, allowed=1e-10)
+    assert runs.passed is passed
+    assert runs.tolerance == pytest.approx(0.2)
+
+
+def test_outputs_that_cannot_be_written_are_named_first(tmp_path: Path, capsys) -> None:
+    arguments = ["check", "no.h5", "--against", "reference", "--data", "no.data"]
+    for option in ("--json", "--plot", "--report"):
+        assert cli.main([*arguments, option, str(tmp_path / "nowhere" / "file")]) == 2
+        assert "there is no such folder" in capsys.readouterr().err
 
 
 def test_atom_style_of_a_data_file(tmp_path: Path) -> None:

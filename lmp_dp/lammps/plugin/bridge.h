@@ -37,7 +37,8 @@ struct Shared {
   int64_t n_neighbours;
   const double *x;    // (n_all, 3)
   double *f;          // (n_all, 3), added to
-  const int32_t *types;
+  const int32_t *types;    // 0: an atom that the model does not see now
+  const int32_t *tags;     // atom IDs
   const int32_t *centres;
   const int64_t *offsets;
   const int32_t *neighbours;

@@ -7,6 +7,7 @@
 #include "domain.h"
 #include "error.h"
 #include "force.h"
+#include "group.h"
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
@@ -25,7 +26,7 @@ PairDP::PairDP(LAMMPS *lmp) :
 {
   one_coeff = 1;
   manybody_flag = 1;
-  restartinfo = 0;
+  restartinfo = 1;    // only the name: a run without a new pair_style ends with an error
   respa_enable = 0;
   single_enable = 0;
   no_virial_fdotr_compute = 1;
@@ -112,6 +113,9 @@ void PairDP::allocate()
 // pair_coeff * * <element of each type, or NULL>; LAMMPS sees to the * * (one_coeff)
 void PairDP::coeff(int narg, char **arg)
 {
+  if (!shared.handle)
+    refuse("no model: a restart file keeps the name of the pair style only; write pair_style dp MODEL.h5 "
+           "and pair_coeff after read_restart");
   if (!allocated) allocate();
   shared.n_types = atom->ntypes;
   shared.model_types = model_types.data();
@@ -139,6 +143,8 @@ void PairDP::init_style()
         refuse("special_bonds takes bonded neighbours away, which the model needs: write special_bonds "
                "lj/coul 1 1 1, or 1.0e-50 in place of 0 where other styles need the weights");
 
+  refuse_exclusions();
+
   neighbor->add_request(this, NeighConst::REQ_FULL);
   flat_of = nullptr;
 
@@ -147,6 +153,58 @@ void PairDP::init_style()
   shared.angstrom = force->angstrom;
   shared.masses = atom->mass;
   together(python->init(&shared));
+}
+
+// neigh_modify exclude takes pairs out of the list, but energies are per atom, of all of its neighbours.
+// `exclude group G all` leaves nothing of the atoms of G: those are allowed, and absent (see types_seen).
+void PairDP::refuse_exclusions()
+{
+  auto refuse_exclusion = [this](const std::string &what) {
+    refuse("neigh_modify exclude " + what + " takes neighbours away, which the model needs: write "
+           "neigh_modify exclude none (atoms that the model must not see: NULL in pair_coeff, or "
+           "neigh_modify exclude group G all)");
+  };
+  for (int k = 0; k < neighbor->nex_type; k++)
+    if (model_types[neighbor->ex1_type[k]] >= 0 && model_types[neighbor->ex2_type[k]] >= 0)
+      refuse_exclusion("type " + std::to_string(neighbor->ex1_type[k]) + " " +
+                       std::to_string(neighbor->ex2_type[k]));
+
+  const int *const types = types_seen();
+  auto seen_atoms_in = [&](int igroup) {
+    const int bit = group->bitmask[igroup];    // neighbor's own bits are not set up yet
+    bigint mine = 0, all = 0;
+    for (int i = 0; i < atom->nlocal; i++)
+      if ((atom->mask[i] & bit) && model_types[types[i]] >= 0) mine++;
+    MPI_Allreduce(&mine, &all, 1, MPI_LMP_BIGINT, MPI_SUM, world);
+    return all > 0;
+  };
+  for (int k = 0; k < neighbor->nex_group; k++)
+    if (seen_atoms_in(neighbor->ex1_group[k]) && seen_atoms_in(neighbor->ex2_group[k]))
+      refuse_exclusion(std::string("group ") + group->names[neighbor->ex1_group[k]] + " " +
+                       group->names[neighbor->ex2_group[k]]);
+  for (int k = 0; k < neighbor->nex_mol; k++)
+    if (seen_atoms_in(neighbor->ex_mol_group[k]))
+      refuse_exclusion(std::string("molecule/") + (neighbor->ex_mol_intra[k] ? "intra " : "inter ") +
+                       group->names[neighbor->ex_mol_group[k]]);
+}
+
+static_assert(sizeof(tagint) == sizeof(int32_t), "Shared.tags are of 32 bits");
+
+// LAMMPS's types of all atoms, 0 (absent) for atoms without any neighbours by `exclude group G all`. That
+// is how fix gcmc asks for the energy without an atom: a lone atom's energy must not be in it.
+const int *PairDP::types_seen()
+{
+  int absent = 0;
+  for (int k = 0; k < neighbor->nex_group; k++) {
+    const int one = neighbor->ex1_group[k], two = neighbor->ex2_group[k];
+    if (one == 0) absent |= group->bitmask[two];    // group 0 is all
+    if (two == 0) absent |= group->bitmask[one];
+  }
+  if (!absent) return atom->type;
+  const int n_all = atom->nlocal + atom->nghost;
+  seen.resize(n_all);
+  for (int i = 0; i < n_all; i++) seen[i] = atom->mask[i] & absent ? 0 : atom->type[i];
+  return seen.data();
 }
 
 void PairDP::init_list(int, NeighList *pointer)
@@ -198,7 +256,8 @@ void PairDP::compute(int eflag, int vflag)
   shared.n_all = n_all;
   shared.x = n_all ? &atom->x[0][0] : nullptr;
   shared.f = n_all ? &atom->f[0][0] : nullptr;
-  shared.types = atom->type;
+  shared.types = types_seen();
+  shared.tags = atom->tag;
   shared.energies = eflag_atom && n_all ? eatom : nullptr;
   shared.virials6 = vflag_atom && n_all ? &vatom[0][0] : nullptr;
   shared.virials9 = cvflag_atom && n_all ? &cvatom[0][0] : nullptr;

@@ -36,10 +36,13 @@ class PairDP : public Pair {
   bigint flat_build;     // neighbor->ncalls at that time
 
   std::vector<int32_t> model_types;
+  std::vector<int32_t> seen;    // types_seen, where it differs from atom->type
 
   void allocate();
   void where_am_i();
   void flatten();
+  void refuse_exclusions();
+  const int *types_seen();
   void refuse(const std::string &);
   void together(int outcome);
   void fail(int outcome, bool on_all_ranks);

@@ -8,11 +8,13 @@
 #include "lammps.h"
 #include "library.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <mpi.h>
 #include <string>
+#include <thread>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -76,6 +78,8 @@ EXPORT int lmp_dp_main(int argc, char **argv)
     delete lammps;
   } catch (LAMMPSAbortException &error) {    // on some ranks only: the others wait, so end them
     fflush(nullptr);
+    // mpirun forgets what it has not read by then, and other ranks may be about to say the same
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
     MPI_Abort(error.get_universe(), 1);
   } catch (LAMMPSException &) {
     status = 1;

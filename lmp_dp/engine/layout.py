@@ -1,4 +1,4 @@
-"""A model laid out for the kernels of the cpu backend, per element of the centre.
+"""A model laid out for the kernels of the cpu and gpu backends, per element of the centre.
 
 Tables are padded to whole vectors, K is folded in where that is possible, and the first fitting
 layer acts on the features (`lmp_dp.engine.reduction`).
@@ -92,6 +92,7 @@ class Layout:
         d, fitting = model.descriptor, model.fitting
         self.davg_k, self.dstd_k = d.davg_tk[t], d.dstd_tk[t]
         self.excluded_t = np.ascontiguousarray(d.excluded_tt[t] | (d.sel_t == 0))
+        self.dtype = d.dtype
         self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
         net = fitting.nets[t]
         weight_do = net.layers[0].weight_io

@@ -1,0 +1,93 @@
+"""`LmpDP`: a Deep Potential as a calculator of ASE (`pip install 'lmp-dp[ase]'`)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+try:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+    from ase.stress import full_3x3_to_voigt_6_stress
+except ImportError as error:
+    raise ImportError(f"lmp_dp.ase needs ASE ({error}): pip install 'lmp-dp[ase]'") from error
+
+from lmp_dp.engine import Potential
+from lmp_dp.errors import InputError
+from lmp_dp.model import DeepPotential
+
+
+class LmpDP(Calculator):
+    """ASE calculator: energy, free_energy, forces, stress, energies and stresses (eV, Å).
+
+    Elements are found by their symbols. Stresses have ASE's sign and order, dE/d(strain)/volume as
+    xx, yy, zz, yz, xz, xy; those of the atoms sum to that of the cell, each pair's part being given
+    to the neighbour, as in DeePMD-kit. They need a cell of three vectors, whose volume they are
+    relative to, also where a direction is not periodic.
+
+    Parameters
+    ----------
+    model : path or DeepPotential
+        A model file (``lmp-dp convert`` makes one) or a model in memory.
+    **options
+        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table.
+
+    Raises
+    ------
+    lmp_dp.errors.LmpDpError
+        As `lmp_dp.Potential`. When something is calculated: `InputError` for an element that the
+        model does not have, and for a periodic direction without a cell vector.
+
+    Examples
+    --------
+    >>> atoms.calc = LmpDP("water.h5")                                      # doctest: +SKIP
+    >>> atoms.get_potential_energy()                                        # doctest: +SKIP
+    """
+
+    implemented_properties: list[str] = [  # noqa: RUF012 - declared so by ASE
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "energies",
+        "stresses",
+    ]
+
+    def __init__(self, model: str | os.PathLike[str] | DeepPotential, **options: Any) -> None:
+        super().__init__()
+        self.potential = Potential(model, **options)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Evaluate the model; ASE calls this when a result is asked for that is not known yet."""
+        super().calculate(atoms, properties, system_changes)
+        system: Any = self.atoms  # a copy, made by ASE
+        endless = system.pbc & (system.cell.lengths() == 0.0)
+        if endless.any():
+            raise InputError(
+                f"pbc is {system.pbc.tolist()}, but the cell {system.cell.tolist()} has no vector "
+                f"for a periodic direction: set the cell, or pbc to False"
+            )
+        found = self.potential.evaluate(
+            system.positions,
+            system.get_chemical_symbols(),
+            # vectors of open directions may be missing; any that spans a volume will do
+            system.cell.complete().array if system.pbc.any() else None,
+            tuple(system.pbc),
+        )
+        self.results = {
+            "energy": found.energy,
+            "free_energy": found.energy,
+            "forces": found.forces,
+            "energies": found.atom_energies,
+        }
+        if system.cell.rank == 3:
+            volume = system.cell.volume
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
+            self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
+        elif {"stress", "stresses"} & set(properties or ()):
+            raise PropertyNotImplementedError("a stress needs a cell of three vectors")

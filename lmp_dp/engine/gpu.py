@@ -1,0 +1,476 @@
+"""The gpu backend: the cpu backend's algebra (`lmp_dp.engine.reduction`) in CUDA kernels.
+
+    rows -> B (tables, or embedding nets) -> C = B K -> features -> fitting net, and back
+
+Positions go up and forces come down once per step; neighbour lists are built on the device when
+LAMMPS builds its own. One chunk of centres is under way at a time, in memory that is reused.
+`kernels/cuda` says which thread does what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmp_dp.engine import device_lists, environment
+from lmp_dp.engine.activation import GELU_CUBIC, GELU_SCALE, silut_constants
+from lmp_dp.engine.device_lists import Chunk, DeviceLists
+from lmp_dp.engine.kernels import cuda
+from lmp_dp.engine.layout import Layout, NetworkBlock, TableBlock
+from lmp_dp.engine.neighbourhood import Array, Neighbourhood, Outputs, Result
+from lmp_dp.errors import BackendError
+from lmp_dp.model.deep_potential import DeepPotential
+from lmp_dp.model.network import Network
+
+#: Memory for one chunk of centres: some ten thousand atoms, enough to fill the largest devices.
+CHUNK_BYTES = 2 * 2**30
+#: As `enum Activation` of kernels/cuda/fitting.cu.
+_ACTIVATIONS = (
+    "tanh",
+    "relu",
+    "relu6",
+    "softplus",
+    "sigmoid",
+    "gelu",
+    "silu",
+    "silut",
+    "linear",
+)
+#: Bytes per slot that stay from step to step: neighbour, centre, reverse list, gradient.
+_KEPT_PER_SLOT = 4 + 4 + 8 + 24
+
+
+class GpuEngine:
+    """Evaluates a model on one device.
+
+    Parameters
+    ----------
+    model : DeepPotential
+    device
+        `lmp_dp.engine.cuda_device.CudaDevice`, or something with its methods.
+    """
+
+    #: Neighbour lists of the caller are not needed.
+    builds_lists = True
+
+    def __init__(self, model: DeepPotential, device: Any) -> None:
+        self.seconds: dict[str, float] = {}
+        self.device = device
+        d = model.descriptor
+        self._dtype, self._fitting_dtype = d.dtype, model.fitting.dtype
+        self._kernels = device.compile(REAL=_real(d.dtype))
+        self._fitting_kernels = device.compile(REAL=_real(model.fitting.dtype))
+        self._n_types = len(model.type_map)
+        self._rcut = d.rcut
+        self._divisor = d.dtype.type(1.0 if d.tables else d.n_norm)
+        self._rcut2 = np.float32(d.rcut) * np.float32(d.rcut)
+        width = environment.switch_width(d.rcut, d.rcut_smth)
+        self._switch = (np.float64(d.rcut_smth), np.float64(width))
+        self._sel_t = device.upload(d.sel_t.astype(np.int32))
+        self._n_channels = d.n_channels
+        layouts = [Layout(model, t) for t in range(self._n_types)]
+        self._excluded_tt = np.array([layout.excluded_t for layout in layouts])
+        self._layouts = [_DeviceLayout(device, layout, self._n_types) for layout in layouts]
+        self._lists: DeviceLists | None = None
+        self._build = self._longest = 0
+        self._chunk_bytes = CHUNK_BYTES
+        self._buffers: dict[str, Array] = {}
+
+    def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
+        """Energy, forces and what `outputs` asks for.
+
+        Raises
+        ------
+        BackendError
+            The device's memory does not suffice even for small chunks.
+        """
+        while True:
+            try:
+                return self._compute(nb, outputs)
+            except self.device.out_of_memory as error:
+                self._lists = None
+                self._buffers.clear()
+                self.device.release()
+                if self._chunk_bytes < 2**20:
+                    raise self._does_not_fit(nb) from error
+                self._chunk_bytes //= 2
+
+    def _does_not_fit(self, nb: Neighbourhood) -> BackendError:
+        slots = self._longest or int(self._sel_t.sum())
+        per_atom = slots * _KEPT_PER_SLOT + 200
+        free = self.device.free_bytes()
+        return BackendError(
+            f"{len(nb.types_a)} atoms and ghosts do not fit on {self.device.name}: an atom takes "
+            f"about {per_atom} bytes, {free // 2**20} MiB are free, so that about "
+            f"{free // per_atom} atoms fit; use more devices, or a smaller skin"
+        )
+
+    def _compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
+        device, xp = self.device, self.device.xp
+        n_all = len(nb.positions_ac)
+        positions_ac = device.upload(nb.positions_ac)
+        lists = self._lists
+        if lists is None or nb.build == 0 or nb.build != self._build:
+            self._lists = None  # its memory may be used for the new ones
+            lists = self._lists = self._build_lists(positions_ac, nb)
+            self._build = nb.build
+        forces_ac = xp.zeros((n_all, 3))
+        energies_a = xp.zeros(n_all)
+        virials_cx = xp.zeros((len(lists.members_c), 9))
+        totals = xp.zeros(2, xp.uint64)
+        gradients_pc = self._take("gradients", (len(lists.neighbours_p), 3), np.float64)
+        for chunk in lists.chunks:
+            self._evaluate(
+                chunk, lists, positions_ac, energies_a, gradients_pc, forces_ac,
+                virials_cx[chunk.first :], totals,
+            )  # fmt: skip
+        reverse = (np.int32(n_all), lists.reverse_offsets_a, lists.reverse_p)
+        blocks = _blocks(n_all * cuda.WARP)
+        device.launch(
+            self._kernels, "forces_on_neighbours", blocks, *reverse, gradients_pc, forces_ac
+        )
+        atom_virials_acc = None
+        if outputs.atom_virials:
+            virials_acc = xp.empty((n_all, 3, 3))
+            device.launch(
+                self._kernels, "virials_of_neighbours", blocks, *reverse, lists.centres_p,
+                positions_ac, gradients_pc, virials_acc,
+            )  # fmt: skip
+            atom_virials_acc = device.download(virials_acc)
+        # one copy for all that is small
+        sums = device.download(
+            xp.concatenate(
+                [energies_a.sum()[None], virials_cx.sum(axis=0), totals.astype(xp.float64)]
+            )
+        )
+        return Result(
+            energy=float(sums[0]),
+            forces_ac=device.download(forces_ac),
+            virial_cc=sums[1:10].reshape(3, 3) if outputs.virial else None,
+            atom_energies_a=device.download(energies_a) if outputs.atom_energies else None,
+            atom_virials_acc=atom_virials_acc,
+            dropped=int(sums[10]),
+            beyond_table=int(sums[11]),
+        )
+
+    def _build_lists(self, positions_ac: Array, nb: Neighbourhood) -> DeviceLists:
+        self._longest = 0
+
+        def chunk_size(t: int, longest: int) -> int:
+            self._longest = max(self._longest, longest)
+            budget = min(self._chunk_bytes, self.device.free_bytes() // 4)
+            per_centre = self._layouts[t].bytes_per_centre(longest, self._n_channels)
+            # what counts slots of a chunk has 32 bits
+            return max(1, min(budget // per_centre, (2**31 - 1) // max(1, 4 * longest)))
+
+        return device_lists.build(
+            self.device, self._kernels, positions_ac, nb.types_a, nb.n_local,
+            self._rcut + nb.skin, self._excluded_tt, chunk_size,
+        )  # fmt: skip
+
+    def _take(self, name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An uninitialised array of `shape` in the buffer called `name`."""
+        size = int(np.prod(shape, dtype=np.int64))
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size or buffer.dtype != dtype:
+            self._buffers.pop(name, None)
+            buffer = self._buffers[name] = self.device.xp.empty(size, dtype)
+        return buffer[:size].reshape(shape)
+
+    def _evaluate(
+        self,
+        chunk: Chunk,
+        lists: DeviceLists,
+        positions_ac: Array,
+        energies_a: Array,
+        gradients_pc: Array,
+        forces_ac: Array,
+        virials_cx: Array,
+        totals: Array,
+    ) -> None:
+        """All stages of one chunk."""
+        c, xp = self._layouts[chunk.element], self.device.xp
+        n, n_slots, dtype = chunk.n, chunk.n_slots, self._dtype
+        warps = _blocks(n * cuda.WARP)
+        members_c = lists.members_c[chunk.first : chunk.first + n]
+        offsets_b = lists.offsets_b[self._n_types * chunk.first :]
+        n_rows_b = self._take("n_rows", (self._n_types * n,), np.int32)
+        slot_p = self._take("slot", (n_slots,), np.int32)
+        rows_kp = self._take("rows", (4, n_slots), dtype)
+        piece_p = self._take("piece", (n_slots,), np.int32)
+        x_p = self._take("x", (n_slots,), dtype)
+        sizes = (np.int32(n), np.int32(self._n_types), np.int32(n_slots))
+
+        self.device.launch(
+            self._kernels, "environment", warps, positions_ac, lists.neighbours_p, members_c,
+            *sizes, offsets_b, self._sel_t, self._rcut2, *self._switch, c.shift_k, c.scale_k,
+            np.int32(c.tabulated), c.lookup_tx, c.cells_tx, c.pieces_q, c.first_q, n_rows_b,
+            slot_p, rows_kp, piece_p, x_p, gradients_pc, totals,
+        )  # fmt: skip
+
+        rows = (offsets_b, n_rows_b)
+        b_ckq = self._take("B", (n, 4, c.n_columns), dtype)
+        nets: list[tuple[_DeviceNet, int, Array, Array]] = []
+        if c.tabulated:
+            self.device.launch(
+                self._kernels, "moment_by_tables", warps, *sizes, *rows, self._sel_t, rows_kp,
+                piece_p, x_p, c.blocks_tx, c.starts_tx, c.coefficients, c.padding,
+                np.int32(c.n_columns), b_ckq,
+            )  # fmt: skip
+        elif not c.nets:
+            b_ckq[...] = 0
+        for net in c.nets:
+            start, end = (chunk.slots_t[net.neighbour + k] - chunk.first_slot for k in (0, 1))
+            g_pm, dg_pm = self._embed(net, rows_kp[0, start:end])
+            self.device.launch(
+                self._kernels, "moment_by_net", warps, np.int32(n), np.int32(net.neighbour),
+                np.int32(n_slots), np.int32(start), *rows, self._sel_t, rows_kp, g_pm,
+                np.int32(c.n_columns), net.padding_km, self._divisor, np.int32(bool(nets)), b_ckq,
+            )  # fmt: skip
+            nets.append((net, start, g_pm, dg_pm))
+
+        c_ckr, n_columns = b_ckq, c.n_columns
+        if c.k_qr is not None:
+            c_ckr, n_columns = self._take("C", (n, 4, c.rank), dtype), c.rank
+            xp.matmul(b_ckq.reshape(4 * n, -1), c.k_qr, out=c_ckr.reshape(4 * n, -1))
+        dc_ckr = self._fit(c, c_ckr, n_columns, members_c, energies_a)
+        db_ckq = dc_ckr
+        if c.k_qr is not None:
+            db_ckq = self._take("dB", b_ckq.shape, dtype)
+            xp.matmul(dc_ckr.reshape(4 * n, -1), c.k_rq, out=db_ckq.reshape(4 * n, -1))
+
+        results = (*self._switch, c.scale_k, gradients_pc, forces_ac, virials_cx)
+        where = (positions_ac, lists.neighbours_p, members_c)
+        if c.tabulated:
+            self.device.launch(
+                self._kernels, "gradients_by_tables", warps, *where, *sizes, *rows, slot_p,
+                rows_kp, piece_p, x_p, c.blocks_tx, c.starts_tx, c.coefficients, c.slopes,
+                np.int32(c.n_columns), db_ckq, *results,
+            )  # fmt: skip
+        for net, start, g_pm, dg_pm in nets:
+            self.device.launch(
+                self._kernels, "gradients_by_net", warps, *where, np.int32(n),
+                np.int32(net.neighbour), np.int32(n_slots), np.int32(start), *rows, slot_p,
+                rows_kp, g_pm, dg_pm, np.int32(c.n_columns), db_ckq, *results,
+            )  # fmt: skip
+
+    def _embed(self, net: _DeviceNet, s_p: Array) -> tuple[Array, Array]:
+        """G and dG/ds of the slots of one neighbour element (an empty slot's s is 0)."""
+        n = len(s_p)
+        x_pi = self._take("net input", (2 * n, 1), self._dtype)
+        x_pi[:n, 0] = s_p
+        x_pi[n:] = 1
+        for k, layer in enumerate(net.layers):
+            width = layer.weight_io.shape[1]
+            z_po = self._take("net z", (2 * n, width), self._dtype)
+            self.device.xp.matmul(x_pi, layer.weight_io, out=z_po)
+            last = k == len(net.layers) - 1
+            # the last layer's is kept until the backward pass
+            name = f"G{net.neighbour}" if last else f"net y{k % 2}"
+            y_po = self._take(name, (2 * n, width), self._dtype)
+            self.device.launch(
+                self._kernels, "embedding_layer", _blocks(n * width), z_po, x_pi,
+                np.int32(layer.joins), np.int32(x_pi.shape[1]), np.int32(width),
+                np.int64(n * width), layer.bias_o, layer.idt_o, *layer.activation, y_po,
+            )  # fmt: skip
+            x_pi = y_po
+        return x_pi[:n], x_pi[n:]
+
+    def _fit(
+        self,
+        c: _DeviceLayout,
+        c_ckr: Array,
+        n_columns: int,
+        members_c: Array,
+        energies_a: Array,
+    ) -> Array:
+        """Energies to `energies_a`; returns dE/dC."""
+        xp, kernels, dtype = self.device.xp, self._fitting_kernels, self._fitting_dtype
+        n, warps = len(members_c), _blocks(len(members_c) * cuda.WARP)
+        c_ckr = c_ckr.astype(dtype, copy=False)
+        shape = (
+            np.int32(n), np.int32(n_columns), np.int32(c.rank), np.int32(c.n_axis),
+            np.int64(c.n_features),
+        )  # fmt: skip
+        x_ci = self._take("features", (n, c.n_features), dtype)
+        self.device.launch(kernels, "features", warps, c_ckr, *shape, x_ci)
+        slopes = []
+        for k, layer in enumerate(c.layers):
+            width = layer.weight_io.shape[1]
+            y_co = self._take(f"fit{k}", (n, width), dtype)
+            slope_co = self._take(f"slope{k}", (n, width), dtype)
+            xp.matmul(x_ci, layer.weight_io, out=y_co)
+            self.device.launch(
+                kernels, "fitting_layer", _blocks(n * width), y_co, x_ci, np.int32(layer.joins),
+                np.int32(width), np.int64(n * width), layer.bias_o, layer.idt_o,
+                *layer.activation, slope_co,
+            )  # fmt: skip
+            slopes.append(slope_co)
+            x_ci = y_co
+        self.device.launch(
+            kernels, "energies", warps, x_ci, np.int32(n), np.int32(x_ci.shape[1]), c.last_o,
+            np.float64(c.constant), members_c, energies_a,
+        )  # fmt: skip
+
+        dy = dx_ci = c.last_o  # of all centres, until a layer has taken it back
+        for k in range(len(c.layers) - 1, -1, -1):
+            layer, slope_co = c.layers[k], slopes[k]
+            size = (np.int32(slope_co.shape[1]), np.int64(slope_co.size))
+            blocks = _blocks(slope_co.size)
+            if k == len(c.layers) - 1:
+                self.device.launch(kernels, "last_layer_backward", blocks, dy, *size, slope_co)
+            else:
+                joins = c.layers[k + 1].joins * (1 if k < len(c.layers) - 2 else 2)
+                self.device.launch(
+                    kernels, "fitting_layer_backward", blocks, dx_ci, dy, np.int32(joins), *size,
+                    slope_co,
+                )  # fmt: skip
+                dy = dx_ci
+            dx_ci = self._take(f"dfit{k}", (n, layer.weight_io.shape[0]), dtype)
+            xp.matmul(slope_co, layer.weight_oi, out=dx_ci)
+        # the first layer never joins its input, the descriptor
+        df_cf = dx_ci if c.layers else xp.tile(c.last_o, (n, 1))
+        dc_ckr = self._take("dC", c_ckr.shape, dtype)
+        self.device.launch(
+            kernels, "features_backward", warps, c_ckr, df_cf, *shape, dtype.type(self._divisor),
+            dc_ckr,
+        )  # fmt: skip
+        return dc_ckr.astype(self._dtype, copy=False)
+
+
+# ------------------------------------------------------------------------- the model on the device
+@dataclass(frozen=True)
+class _Layer:
+    """A layer on the device; `joins` counts how often its input is added."""
+
+    activation: tuple[np.int32, Array]
+    joins: int
+    weight_io: Array
+    weight_oi: Array
+    bias_o: Array
+    idt_o: Array
+
+
+@dataclass(frozen=True)
+class _DeviceNet:
+    """The embedding net of one neighbour element."""
+
+    neighbour: int
+    layers: list[_Layer]
+    padding_km: Array
+
+
+class _DeviceLayout:
+    """`lmp_dp.engine.layout.Layout` of one element on the device."""
+
+    def __init__(self, device: Any, layout: Layout, n_types: int) -> None:
+        upload = device.upload
+        self.tabulated = layout.tabulated
+        self.shift_k = upload(layout.davg_k / layout.dstd_k)
+        self.scale_k = upload(1.0 / layout.dstd_k)
+        self.n_columns, self.rank, self.n_axis = layout.n_columns, layout.rank, layout.n_axis
+        self.n_features = layout.n_features
+        self.k_qr = self.k_rq = None
+        if layout.k_qr is not None:
+            self.k_qr = upload(layout.k_qr)
+            self.k_rq = upload(np.ascontiguousarray(layout.k_qr.T))
+        self._upload_tables(device, layout, n_types)
+        self.nets = [
+            _DeviceNet(
+                block.neighbour,
+                [_network_layer(device, block.net, k) for k in range(len(block.net.layers))],
+                upload(block.padding_km),
+            )
+            for block in layout.blocks
+            if isinstance(block, NetworkBlock)
+        ]
+        fitting = layout.fitting
+        self.layers = [
+            _layer(device, activation, int(joins), weight_io, bias_o, idt_o)
+            for activation, joins, weight_io, bias_o, idt_o in fitting.layers
+        ]
+        self.last_o = upload(fitting.last_o)
+        self.constant = float(fitting.last_bias) - float(layout.vacuum) + layout.bias
+
+    def _upload_tables(self, device: Any, layout: Layout, n_types: int) -> None:
+        """Tables of all neighbour elements, one behind the other."""
+        lookup_tx, cells_tx = np.zeros((n_types, 3)), np.zeros((n_types, 2), np.int32)
+        blocks_tx = np.zeros((n_types, 2), np.int32)
+        starts_tx = np.zeros((n_types, 3), np.int64)
+        arrays: list[list[np.ndarray]] = [[], [], [], [], []]
+        for block in layout.blocks:
+            if not isinstance(block, TableBlock):
+                continue
+            t = block.neighbour
+            lower, inner, cell_width, pieces_q, first_q = block.lookup
+            lookup_tx[t] = lower, inner, cell_width
+            cells_tx[t] = len(pieces_q), sum(map(len, arrays[0]))
+            blocks_tx[t] = block.coefficients_pkr.shape[2], block.start
+            starts_tx[t] = [sum(part.size for part in arrays[k]) for k in (2, 3, 4)]
+            parts = (
+                pieces_q.astype(np.int32), first_q[:-1].astype(np.int32),
+                block.coefficients_pkr.ravel(), block.slope_p, block.padding_kr.ravel(),
+            )  # fmt: skip
+            for array, part in zip(arrays, parts, strict=True):
+                array.append(part)
+        self.lookup_tx, self.cells_tx = device.upload(lookup_tx), device.upload(cells_tx)
+        self.blocks_tx, self.starts_tx = device.upload(blocks_tx), device.upload(starts_tx)
+        dtype = layout.dtype
+        empty: tuple[Any, ...] = (np.int32, np.int32, dtype, dtype, dtype)
+        self.pieces_q, self.first_q, self.coefficients, self.slopes, self.padding = (
+            device.upload(np.concatenate([np.zeros(0, of), *array]).astype(of))
+            for of, array in zip(empty, arrays, strict=True)
+        )
+
+    def bytes_per_centre(self, slots: int, n_channels: int) -> int:
+        """Working memory of one centre with `slots` neighbours."""
+        per_slot = 4 + 4 * 8 + 4 + 8
+        if self.nets:
+            widths = [layer.weight_io.shape[1] for layer in self.nets[0].layers]
+            per_slot += 2 * 8 * (n_channels + 3 * max(widths))
+        widths = [layer.weight_io.shape[1] for layer in self.layers]
+        return slots * per_slot + 8 * (
+            2 * self.n_features + 3 * sum(widths) + 16 * max(self.n_columns, self.rank)
+        )
+
+
+def _network_layer(device: Any, net: Network, k: int) -> _Layer:
+    layer = net.layers[k]
+    joins = ("replace", "add", "double").index(layer.joins)
+    idt_o = np.ones_like(layer.bias_o) if layer.idt_o is None else layer.idt_o
+    return _layer(device, layer.activation, joins, layer.weight_io, layer.bias_o, idt_o)
+
+
+def _layer(
+    device: Any,
+    activation: str,
+    joins: int,
+    weight_io: np.ndarray,
+    bias_o: np.ndarray,
+    idt_o: np.ndarray,
+) -> _Layer:
+    kind, _, threshold = activation.partition(":")
+    constant_x = np.zeros(3)
+    if kind in GELU_CUBIC:
+        constant_x[:2] = GELU_SCALE, GELU_CUBIC[kind]
+        kind = "gelu"
+    elif kind == "silut":
+        constant_x[:] = float(threshold), *silut_constants(float(threshold))
+    return _Layer(
+        activation=(np.int32(_ACTIVATIONS.index(kind)), device.upload(constant_x)),
+        joins=joins,
+        weight_io=device.upload(np.ascontiguousarray(weight_io)),
+        weight_oi=device.upload(np.ascontiguousarray(weight_io.T)),
+        bias_o=device.upload(bias_o),
+        idt_o=device.upload(idt_o),
+    )
+
+
+def _real(dtype: np.dtype) -> str:
+    return "double" if dtype == np.float64 else "float"
+
+
+def _blocks(n_threads: int) -> int:
+    return -(-n_threads // cuda.THREADS)

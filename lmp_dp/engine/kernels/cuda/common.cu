@@ -1,0 +1,39 @@
+// Shared by all kernels. REAL is float or double.
+
+#define index_t long long  // a macro, so that a kernel's signature reads the same to every tool
+
+#define WARP 32
+#define ALL_LANES 0xffffffffu
+#define WARPS_PER_BLOCK 4
+#define KERNEL extern "C" __global__ void __launch_bounds__(128, 1)
+
+// The warp of the grid that this thread belongs to, and its place in it.
+__device__ __forceinline__ int this_warp() { return blockIdx.x * WARPS_PER_BLOCK + threadIdx.x / WARP; }
+__device__ __forceinline__ int this_lane() { return threadIdx.x % WARP; }
+__device__ __forceinline__ index_t this_thread() { return (index_t) blockIdx.x * blockDim.x + threadIdx.x; }
+
+// The sum over a warp, in every lane; the same order of additions always.
+template <typename T> __device__ __forceinline__ T warp_sum(T value)
+{
+#pragma unroll
+  for (int distance = WARP / 2; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(ALL_LANES, value, distance);
+  return value;
+}
+
+// 32 sums over a warp at once, with 31 shuffles: lane l gets the sum of all lanes' values[l].
+template <typename T> __device__ __forceinline__ T warp_sums(T (&values)[WARP])
+{
+  const int lane = this_lane();
+#pragma unroll
+  for (int half = WARP / 2; half > 0; half /= 2) {
+    const bool upper = lane & half;
+#pragma unroll
+    for (int i = 0; i < half; i++) {
+      const T give = upper ? values[i] : values[i + half];
+      const T keep = upper ? values[i + half] : values[i];
+      values[i] = keep + __shfl_xor_sync(ALL_LANES, give, half);
+    }
+  }
+  return values[0];
+}

@@ -1,0 +1,273 @@
+"""What ``lmp-dp check`` found, for the terminal, as JSON and as a page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lmp_dp.tools.check_dynamics import Dynamics
+from lmp_dp.tools.check_quantities import Quantity
+from lmp_dp.tools.lammps_frames import Values
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """One frame: how it was made, and energy (eV) and largest force (eV/Å) of the yardstick."""
+
+    displacement: float
+    strain: list[float]
+    energy: float
+    largest_force: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model file on one backend.
+
+    Attributes
+    ----------
+    model, backend, precision : str
+    quantities : list of Quantity
+    energies : list of float
+        Total energy of each frame (eV).
+    largest_force_deviations : list of float
+        Of each frame (eV/Å).
+    values : Values
+        Everything that was evaluated; not part of the JSON.
+    """
+
+    model: str
+    backend: str
+    precision: str
+    quantities: list[Quantity]
+    energies: list[float]
+    largest_force_deviations: list[float]
+    values: Values = field(repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """True if every deviation is a number and within its tolerance."""
+        return all(quantity.ratio <= 1.0 for quantity in self.quantities)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `run_check` found.
+
+    Attributes
+    ----------
+    against : str
+        File of pair style deepmd, or "reference".
+    data : str
+    elements : list of str
+        Element of each LAMMPS type.
+    n_atoms, seed : int
+    frames : list of FrameReport
+    comparisons : list of Comparison
+        Of each model file on each backend.
+    unavailable : dict
+        Backends that were to be tried and cannot be used here, with the reason.
+    dynamics : Dynamics or None
+        Of the first comparison.
+    versions : dict
+    target : Values
+        What the yardstick gave; not part of the JSON.
+    """
+
+    against: str
+    data: str
+    elements: list[str]
+    n_atoms: int
+    seed: int
+    frames: list[FrameReport]
+    comparisons: list[Comparison]
+    unavailable: dict[str, str]
+    dynamics: Dynamics | None
+    versions: dict[str, str]
+    target: Values = field(repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """True if everything that was compared is within its tolerance."""
+        return all(one.passed for one in self.comparisons) and (
+            self.dynamics is None or self.dynamics.passed
+        )
+
+    @property
+    def yardstick(self) -> str:
+        """What was compared with, in words."""
+        return "backend reference" if self.against == REFERENCE else "pair deepmd"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All but the arrays, for JSON."""
+        found = asdict(self)
+        del found["target"]
+        for one, comparison in zip(found["comparisons"], self.comparisons, strict=True):
+            del one["values"]
+            one["passed"] = comparison.passed
+        if self.dynamics is not None:
+            found["dynamics"] = self.dynamics.as_dict()
+        return {"passed": self.passed, **found}
+
+
+#: The tolerance and its share are those of the frame that comes nearest to its tolerance.
+HEADINGS = ("deviation of", "maximum", "rms", "unit", "tolerance", "share", "frame", "")
+CLOSE_PAIRS = (
+    "tolerances are larger in frames with atoms closer than the tables' fine part; the table names "
+    "the frame that comes nearest to its own"
+)
+
+
+def rows(quantities: Sequence[Quantity]) -> list[list[str]]:
+    """The lines of a comparison's table, below `HEADINGS`."""
+    return [
+        [
+            quantity.name,
+            f"{quantity.maximum:.2e}",
+            f"{quantity.rms:.2e}",
+            quantity.unit,
+            f"{quantity.tolerance:.1e}",
+            f"{quantity.ratio:.1g}",
+            str(quantity.worst_frame),
+            verdict(quantity.ratio <= 1.0),
+        ]
+        for quantity in quantities
+    ]
+
+
+def verdict(passed: bool) -> str:
+    """In one word."""
+    return "passed" if passed else "FAILED"
+
+
+def title(report: CheckReport, one: Comparison) -> str:
+    """What is compared with what."""
+    return (
+        f"{one.model} (backend {one.backend}, {one.precision}) and {report.yardstick}: "
+        f"{report.n_atoms} atoms, {len(report.frames)} frames"
+    )
+
+
+def summary(report: CheckReport) -> str:
+    """The result in one line."""
+    if report.passed:
+        return f"passed: pair dp reproduces {report.yardstick}"
+    return (
+        f"FAILED: pair dp deviates from {report.yardstick}. Are all files made from the same model?"
+    )
+
+
+def notes(report: CheckReport) -> list[str]:
+    """What has to be said besides the tables."""
+    found = [f"backend {name} was not tried: {text}" for name, text in report.unavailable.items()]
+    if any(
+        q.maximum > q.tolerance and q.ratio <= 1.0
+        for one in report.comparisons
+        for q in one.quantities
+    ):
+        found.append(CLOSE_PAIRS)
+    return found + (dynamics_lines(report.dynamics) if report.dynamics else [])
+
+
+def dynamics_lines(dynamics: Dynamics) -> list[str]:
+    """The runs at constant energy in words."""
+    found, target = dynamics.departure(dynamics.found), dynamics.departure(dynamics.target)
+    return [
+        f"{dynamics.steps} steps at constant energy ({dynamics.found.times_s[-1]:g} ps): total "
+        f"energy departs by {found:.1e} eV/atom, with the other by {target:.1e}; allowed "
+        f"{dynamics.tolerance:.1e}: {verdict(dynamics.passed)}",
+        f"largest difference of radial distribution functions: "
+        f"{dynamics.largest_rdf_difference:.1e} (largest value {dynamics.target.rdf_qr.max():.1f})",
+    ]
+
+
+def show(report: CheckReport, console: Console) -> None:
+    """Print tables and the result."""
+    for one in report.comparisons:
+        table = Table(title=Text(title(report, one)), title_justify="left")
+        for heading in HEADINGS:
+            table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
+        for *cells, result in rows(one.quantities):
+            colour = "green" if result == verdict(True) else "red"
+            table.add_row(*cells, f"[{colour}]{result}[/{colour}]")
+        console.print(table)
+    for line in notes(report):
+        console.print(line, highlight=False, markup=False)
+    console.print(summary(report), highlight=False)
+
+
+STYLE = """
+body { font: 15px/1.5 sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: 0 0 1.5rem } td, th { padding: .15rem .8rem }
+th { border-bottom: 1px solid; text-align: right } td { text-align: right }
+td:first-child, th:first-child { text-align: left; padding-left: 0 } img { max-width: 100% }
+.passed { color: #1a7f37 } .FAILED { color: #cf222e; font-weight: bold }
+"""
+
+
+def html(report: CheckReport) -> str:
+    """A page with tables and figures that needs no other file."""
+    from lmp_dp.tools import check_plot  # matplotlib
+
+    result = verdict(report.passed)
+    body = [
+        f'<h1>lmp-dp check: <span class="{result}">{result}</span></h1>',
+        f"<p>{escape(summary(report))}</p>",
+        f"<p>Data: {escape(report.data)}, elements {escape(' '.join(report.elements))}. "
+        f"Compared with: {escape(report.against)}. Seed {report.seed}. Versions: "
+        + escape(", ".join(f"{name} {version}" for name, version in report.versions.items()))
+        + ".</p>",
+    ]
+    for one in report.comparisons:
+        body += [f"<h2>{escape(title(report, one))}</h2>", _table(HEADINGS, rows(one.quantities))]
+    body += [f"<p>{escape(line)}</p>" for line in notes(report)]
+    body += ["<h2>Values and deviations</h2>", _image(check_plot.png(check_plot.parity(report)))]
+    if report.dynamics:
+        body.append("<h2>Runs at constant energy</h2>")
+        body.append(_image(check_plot.png(check_plot.dynamics(report))))
+    frames = [
+        [str(f), f"{one.displacement:.3g}", f"{max(map(abs, one.strain)):.3f}",
+         f"{one.energy:.6f}", f"{one.largest_force:.3f}"]
+        for f, one in enumerate(report.frames)
+    ]  # fmt: skip
+    headings = (
+        "frame",
+        "displaced by up to, Å",
+        "largest strain",
+        "energy, eV",
+        "largest force, eV/Å",
+    )
+    body += [f"<h2>Frames ({escape(report.yardstick)})</h2>", _table(headings, frames)]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"/><title>lmp-dp check</title>'
+        f"<style>{STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+
+
+def _table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in headings)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{text}">{text}</td>'
+            if text in (verdict(True), verdict(False))
+            else f"<td>{escape(text)}</td>"
+            for text in line
+        )
+        + "</tr>\n"
+        for line in lines
+    )
+    return f"<table><tr>{head}</tr>\n{body}</table>"
+
+
+def _image(content: bytes) -> str:
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(content).decode()}"/>'

