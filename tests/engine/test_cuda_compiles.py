@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 
 from cuda_emulation.emulated_device import EmulatedDevice
-
-cuda = pytest.importorskip("lmp_dp.engine.kernels.cuda")
+from lmp_dp.engine.kernels import cuda
 
 #: The oldest architecture that CUDA 13 knows, A100, H100, B200.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100")
