@@ -40,7 +40,7 @@ class CudaDevice:
         self.out_of_memory: type[Exception] = cupy.cuda.memory.OutOfMemoryError
         self._device = cupy.cuda.Device(index)
         self._device.use()
-        self.name = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+        self.name = device_name(index)
         self._pinned: dict[str, np.ndarray] = {}
 
     def compile(self, **defines: object) -> Any:
@@ -119,3 +119,9 @@ def usable_cupy(backend: str) -> Any:
 def device_count() -> int:
     """Devices that CUDA shows to this process."""
     return int(usable_cupy("gpu").cuda.runtime.getDeviceCount())
+
+
+def device_name(index: int) -> str:
+    """What the device is called; makes no context."""
+    properties = usable_cupy("gpu").cuda.runtime.getDeviceProperties(index)
+    return str(properties["name"].decode())

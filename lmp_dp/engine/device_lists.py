@@ -124,7 +124,7 @@ def build(
             counts.append(of_chunk.ravel())
     offsets_b = xp.zeros(n_types * len(members_c) + 1, xp.int64)
     if counts:
-        xp.cumsum(xp.concatenate(counts), out=offsets_b[1:])
+        offsets_b[1:] = xp.cumsum(xp.concatenate(counts), dtype=xp.int64)
     edges = [n_types * first + t * n for _, first, n in chunks for t in range(n_types + 1)]
     slots_x = device.download(offsets_b[xp.asarray(np.array(edges, np.int64))])
     made = [
@@ -143,7 +143,7 @@ def build(
             cursors_b[n_types * chunk.first :], neighbours_p, centres_p,
         )  # fmt: skip
     reverse_offsets_a = xp.zeros(n_all + 1, xp.int64)
-    xp.cumsum(xp.bincount(neighbours_p, minlength=n_all), out=reverse_offsets_a[1:])
+    reverse_offsets_a[1:] = xp.cumsum(xp.bincount(neighbours_p, minlength=n_all))
     # stable: by slot within each atom, so that sums are made in the same order always
     reverse_p = xp.argsort(neighbours_p, kind="stable")
     return DeviceLists(

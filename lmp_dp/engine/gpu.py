@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lmp_dp.engine import device_lists, environment
+from lmp_dp.engine import device_lists, environment, parameters
 from lmp_dp.engine.activation import GELU_CUBIC, GELU_SCALE, silut_constants
 from lmp_dp.engine.device_lists import Chunk, DeviceLists
 from lmp_dp.engine.kernels import cuda
@@ -56,14 +56,11 @@ class GpuEngine:
     builds_lists = True
 
     def __init__(self, model: DeepPotential, device: Any) -> None:
-        if model.fitting.n_fparam or model.fitting.n_aparam:
-            raise BackendError(
-                "backend gpu cannot evaluate models with fparam or aparam yet: write backend cpu"
-            )
         self.seconds: dict[str, float] = {}
         self.device = device
         d = model.descriptor
         self._dtype, self._fitting_dtype = d.dtype, model.fitting.dtype
+        self._fitting = model.fitting
         self._kernels = device.compile(REAL=_real(d.dtype))
         self._fitting_kernels = device.compile(REAL=_real(model.fitting.dtype))
         self._n_types = len(model.type_map)
@@ -125,11 +122,14 @@ class GpuEngine:
         virials_cx = xp.zeros((len(lists.members_c), 9))
         totals = xp.zeros(2, xp.uint64)
         gradients_pc = self._take("gradients", (len(lists.neighbours_p), 3), np.float64)
+        parameters_af = parameters.of_atoms(self._fitting, nb)
+        on_device_af = device.upload(parameters_af) if parameters_af.shape[1] else None
         for chunk in lists.chunks:
             self._evaluate(
                 chunk, lists, positions_ac, energies_a, gradients_pc, forces_ac,
-                virials_cx[chunk.first :], totals,
+                virials_cx[chunk.first :], totals, on_device_af,
             )  # fmt: skip
+        self._subtract_vacuum(lists, parameters_af, energies_a)
         reverse = (np.int32(n_all), lists.reverse_offsets_a, lists.reverse_p)
         blocks = _blocks(n_all * cuda.WARP)
         device.launch(
@@ -158,6 +158,20 @@ class GpuEngine:
             dropped=int(sums[10]),
             beyond_table=int(sums[11]),
         )
+
+    def _subtract_vacuum(
+        self, lists: DeviceLists, parameters_af: np.ndarray, energies_a: Array
+    ) -> None:
+        """Models trained with ``atom_ener``: without the net's value at D = 0."""
+        for t, element in enumerate(self._layouts):
+            if not self._fitting.subtract_vacuum_t[t]:
+                continue
+            vacuum_a = self.device.upload(element.vacuum(parameters_af).astype(np.float64))
+            for chunk in lists.chunks:
+                if chunk.element == t:
+                    members_c = lists.members_c[chunk.first : chunk.first + chunk.n]
+                    own = vacuum_a if len(vacuum_a) == 1 else vacuum_a[members_c]
+                    energies_a[members_c] -= own
 
     def _build_lists(self, positions_ac: Array, nb: Neighbourhood) -> DeviceLists:
         self._longest = 0
@@ -193,6 +207,7 @@ class GpuEngine:
         forces_ac: Array,
         virials_cx: Array,
         totals: Array,
+        parameters_af: Array | None,
     ) -> None:
         """All stages of one chunk."""
         c, xp = self._layouts[chunk.element], self.device.xp
@@ -239,7 +254,8 @@ class GpuEngine:
         if c.k_qr is not None:
             c_ckr, n_columns = self._take("C", (n, 4, c.rank), dtype), c.rank
             xp.matmul(b_ckq.reshape(4 * n, -1), c.k_qr, out=c_ckr.reshape(4 * n, -1))
-        dc_ckr = self._fit(c, c_ckr, n_columns, members_c, energies_a)
+        parameters_cf = None if parameters_af is None else parameters_af[members_c]
+        dc_ckr = self._fit(c, c_ckr, n_columns, members_c, parameters_cf, energies_a)
         db_ckq = dc_ckr
         if c.k_qr is not None:
             db_ckq = self._take("dB", b_ckq.shape, dtype)
@@ -288,6 +304,7 @@ class GpuEngine:
         c_ckr: Array,
         n_columns: int,
         members_c: Array,
+        parameters_cf: Array | None,
         energies_a: Array,
     ) -> Array:
         """Energies to `energies_a`; returns dE/dC."""
@@ -306,6 +323,8 @@ class GpuEngine:
             y_co = self._take(f"fit{k}", (n, width), dtype)
             slope_co = self._take(f"slope{k}", (n, width), dtype)
             xp.matmul(x_ci, layer.weight_io, out=y_co)
+            if k == 0 and parameters_cf is not None:
+                y_co += parameters_cf @ c.parameter_weight_fo
             self.device.launch(
                 kernels, "fitting_layer", _blocks(n * width), y_co, x_ci, np.int32(layer.joins),
                 np.int32(width), np.int64(n * width), layer.bias_o, layer.idt_o,
@@ -317,6 +336,9 @@ class GpuEngine:
             kernels, "energies", warps, x_ci, np.int32(n), np.int32(x_ci.shape[1]), c.last_o,
             np.float64(c.constant), members_c, energies_a,
         )  # fmt: skip
+
+        if not c.layers and parameters_cf is not None:
+            energies_a[members_c] += (parameters_cf @ c.parameter_weight_fo)[:, 0]
 
         dy = dx_ci = c.last_o  # of all centres, until a layer has taken it back
         for k in range(len(c.layers) - 1, -1, -1):
@@ -396,8 +418,9 @@ class _DeviceLayout:
             for activation, joins, weight_io, bias_o, idt_o in fitting.layers
         ]
         self.last_o = upload(fitting.last_o)
-        vacuum = layout.vacuum(np.zeros((1, 0), fitting.dtype))[0]
-        self.constant = float(fitting.last_bias) - float(vacuum) + layout.bias
+        self.parameter_weight_fo = upload(fitting.parameter_weight_fo)
+        self.vacuum = layout.vacuum
+        self.constant = float(fitting.last_bias) + layout.bias
 
     def _upload_tables(self, device: Any, layout: Layout, n_types: int) -> None:
         """Tables of all neighbour elements, one behind the other."""

@@ -111,6 +111,11 @@ class Potential:
         return self.model.descriptor.rcut
 
     @property
+    def builds_lists(self) -> bool:
+        """True if the backend finds neighbours itself; `compute` needs no lists then."""
+        return self._engine.builds_lists
+
+    @property
     def precision(self) -> str:
         """Precision of the networks: "float64", "float32" or "descriptor/fitting"."""
         return self.model.precision
@@ -147,7 +152,7 @@ class Potential:
         cell_cc: np.ndarray | None = None,
         pbc_c: tuple[bool, bool, bool] = (True, True, True),
     ) -> periodic.PeriodicNeighbourhood:
-        lists = not self._engine.builds_lists
+        lists = not self.builds_lists
         return periodic.build(positions_ac, types_a, cell_cc, self.rcut, pbc_c, lists)
 
     def evaluate(

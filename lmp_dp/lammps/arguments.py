@@ -10,7 +10,7 @@ from typing import Any
 from lmp_dp.errors import InputError
 
 USAGE = (
-    "pair_style dp MODEL.h5 [MODEL.h5 ...] [backend auto|cpu|reference|gpu-reference] "
+    "pair_style dp MODEL.h5 [MODEL.h5 ...] [backend auto|cpu|gpu|reference|gpu-reference] "
     "[precision float64|float32] [threads N] [sel warn|error|ignore] "
     "[table warn|error|ignore] [timing yes|no] "
     "[out_file FILE] [out_freq N] [atomic] [relative L] [relative_v L] "

@@ -59,17 +59,19 @@ def check_result(result: Result, neighbourhood: Neighbourhood, tags_a: NDArray[n
     Raises
     ------
     RangeError
-        With the ID of the first atom whose force is not finite, and the two atoms that are nearest
-        to each other: one bad pair spoils the forces of all atoms around it.
+        With the ID of the first atom whose force is not finite, and (where there are lists) the two
+        atoms that are nearest to each other: one bad pair spoils the forces of all around it.
     """
     atom = _first_not_finite(result.forces_ac)
     if atom is not None:
-        one, two, distance = _nearest(neighbourhood)
-        raise RangeError(
-            f"the force on atom {tags_a[atom]} (its ID) is {_vector(result.forces_ac[atom])}; the "
-            f"nearest two atoms here, {tags_a[one]} and {tags_a[two]}, are {distance:g} A apart: "
-            + ADVICE
-        )
+        text = f"the force on atom {tags_a[atom]} (its ID) is {_vector(result.forces_ac[atom])}"
+        if neighbourhood.neighbours_p is not None:
+            one, two, distance = _nearest(neighbourhood)
+            text += (
+                f"; the nearest two atoms here, {tags_a[one]} and {tags_a[two]}, are "
+                f"{distance:g} A apart"
+            )
+        raise RangeError(f"{text}: {ADVICE}")
     if not math.isfinite(result.energy):
         raise RangeError(f"the energy is {result.energy}, although all forces are finite: {ADVICE}")
 

@@ -87,6 +87,8 @@ class PairStyle:
         options.setdefault("threads", threads_per_rank(shared.local_size, shared.node_cores))
         self.shared = shared
         self._wall, self._atom_steps = 0.0, 0
+        if options.get("backend") == "gpu":
+            self._choose_device(options)
         self.potentials: list[Potential] = []
         for path in self.arguments.models:
             potential = Potential(path, **options)
@@ -94,6 +96,7 @@ class PairStyle:
             potential.warm_up()  # compiled kernels before the first step, not in it
             self.potentials.append(potential)
         self.potential = self.potentials[0]
+        shared.builds_lists = self.potential.builds_lists
         self._orders = [self._order(other) for other in self.potentials]
         self._neighbourhood = Neighbourhood
         self._outputs = Outputs
@@ -124,6 +127,21 @@ class PairStyle:
         if n_models > 1 and self.arguments.out_freq and shared.rank == 0:
             self._file = DeviationFile(
                 self.arguments.out_file, bool(shared.restarted), self.arguments.atomic
+            )
+
+    def _choose_device(self, options: dict[str, Any]) -> None:
+        """Ranks of a node take its devices in turn; none makes a context on another's."""
+        from lmp_dp.engine import cuda_device
+
+        shared, count = self.shared, cuda_device.device_count()
+        index = options["device"] = shared.local_rank % count
+        name = cuda_device.device_name(index)
+        shared.device = f"{os.uname().nodename} -> GPU {index} ({name})".encode()
+        if shared.local_size > count:
+            self.say(
+                None,
+                f"pair_style dp: {shared.local_size} ranks of {os.uname().nodename} share {count} "
+                "GPU(s): one rank per GPU is faster",
             )
 
     def _order(self, other: Potential) -> NDArray[np.int32]:
@@ -279,14 +297,20 @@ class PairStyle:
             self._build += 1
         self._types_a = types_a
 
+        lists: tuple[Any, Any, Any] = (None, None, None)
+        if not shared.builds_lists:
+            lists = (
+                self._centres.at(shared.centres, n_centres),
+                self._offsets.at(shared.offsets, n_centres + 1),
+                self._neighbours.at(shared.neighbours, shared.n_neighbours),
+            )
         neighbourhood = self._neighbourhood(
-            positions_ac=positions_ac,
-            types_a=types_a,
-            n_local=shared.n_local,
-            centres_n=self._centres.at(shared.centres, n_centres),
-            offsets_n=self._offsets.at(shared.offsets, n_centres + 1),
-            neighbours_p=self._neighbours.at(shared.neighbours, shared.n_neighbours),
+            positions_ac,
+            types_a,
+            shared.n_local,
+            *lists,
             build=self._build,
+            skin=shared.skin / units.length,
         )
         self._add_parameters(neighbourhood)
         every = self.arguments.out_freq
@@ -307,7 +331,7 @@ class PairStyle:
         for number, name in enumerate(self.potential.watch.totals):
             shared.counts[number] = sum(model.watch.totals[name] for model in self.potentials)
         self._wall += perf_counter() - start
-        self._atom_steps += n_centres
+        self._atom_steps += shared.n_local
 
     def _evaluate_all(self, neighbourhood: Neighbourhood, first: Result) -> None:
         """Leave forces and virials of all models for the plugin; the first is evaluated already."""

@@ -18,6 +18,7 @@ from conftest import Frame, needs_tensorflow, recorded_frames
 from lmp_dp import Potential, cli
 from lmp_dp.errors import InputError, ModelFileError
 from lmp_dp.model import DeepPotential, Layer, Network, load, save
+from lmp_dp.model.hdf5 import seal
 from lmp_dp.tools.compress import compress
 from lmp_dp.tools.info import verify
 
@@ -176,6 +177,7 @@ def test_damaged_files_are_refused(
         del file[place]
         if value is not None:
             file[place] = value
+    seal(path)
     with pytest.raises(ModelFileError, match=message):
         load(path)
 
@@ -187,5 +189,6 @@ def test_a_model_stripped_of_its_parameters_is_refused(
     path.write_bytes(converted("oh_fparam").read_bytes())
     with h5py.File(path, "a") as file:
         del file["fitting/fparam_avg_f"], file["fitting/fparam_istd_f"]
+    seal(path)
     with pytest.raises(ModelFileError, match=r"takes 33 values, .* gives 32 and there are 0 param"):
         load(path)

@@ -70,7 +70,7 @@ def test_unusable_arguments(water: Potential, arguments, message: str) -> None:
 
 def test_backends_by_name(water_model, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Potential(water_model).backend == "cpu"
-    with pytest.raises(BackendError, match=r"no backend 'tpu'; choose one of auto, cpu, reference"):
+    with pytest.raises(BackendError, match=r"no backend 'tpu'; choose one of auto, cpu, gpu"):
         Potential(water_model, backend="tpu")
     plain_import = builtins.__import__
 

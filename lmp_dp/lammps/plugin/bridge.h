@@ -20,6 +20,8 @@ struct Shared {
   const char *warning;    // for LAMMPS's warning channel
   double cutoff;          // by init
   int32_t n_models;       // by settings
+  int32_t builds_lists;   // by settings: 1 if the engine finds neighbours itself, so that no list is needed
+  const char *device;     // by settings: the GPU that this rank uses; null: none
 
   // LAMMPS facts that do not change during a run.
   int32_t rank;             // of this process among those of this LAMMPS
@@ -50,12 +52,10 @@ struct Shared {
   double *virials9;     // (n_all, 9): xx yy zz xy xz yz yx zx zy
   double energy;        // set by Python
   double virial[6];     // set by Python if want_virial: xx yy zz xy xz yz
+  double skin;          // of the neighbour lists
   double scale;         // of energy, forces and virials (fix adapt)
-  double box_low[3];
-  double box[6];        // xx yy zz yz xz xy: LAMMPS's h
-  int32_t periodic[3];
   int32_t n_local, n_all, n_centres;
-  int32_t rebuilt;      // 1 if centres, offsets and neighbours changed since the last call
+  int32_t rebuilt;      // 1 if atoms or neighbour lists changed since the last call
   int32_t want_virial;
   int64_t counts[2];          // set by Python: neighbours dropped, pairs outside of the tables
   int64_t total_counts[2];    // their sums over all ranks, for finish

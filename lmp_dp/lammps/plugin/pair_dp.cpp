@@ -5,7 +5,6 @@
 #include "atom.h"
 #include "comm.h"
 #include "compute.h"
-#include "domain.h"
 #include "error.h"
 #include "fix.h"
 #include "force.h"
@@ -103,6 +102,22 @@ void PairDP::show()
   shared.log = shared.warning = nullptr;
 }
 
+// Prints which rank uses which GPU.
+void PairDP::show_devices()
+{
+  int mine = shared.device != nullptr, any;
+  MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, world);
+  if (!any) return;
+  constexpr int LENGTH = 256;
+  char text[LENGTH] = "";
+  if (shared.device) snprintf(text, LENGTH, "%s", shared.device);
+  std::vector<char> all(comm->me == 0 ? LENGTH * comm->nprocs : 0);
+  MPI_Gather(text, LENGTH, MPI_CHAR, all.data(), LENGTH, MPI_CHAR, 0, world);
+  if (comm->me == 0)
+    for (int rank = 0; rank < comm->nprocs; rank++)
+      utils::logmesg(lmp, "pair_style dp: rank {} -> {}\n", rank, &all[LENGTH * rank]);
+}
+
 /* ---------------------------------------------------------------------- input script */
 
 // pair_style dp <models> <keywords>: all of it is Python's to read
@@ -111,6 +126,7 @@ void PairDP::settings(int narg, char **arg)
   where_am_i();
   shared.rank = comm->me;
   together(python->settings(&shared, narg, arg));
+  show_devices();
   comm_reverse = 3 * shared.n_models;
 }
 
@@ -172,8 +188,10 @@ void PairDP::init_style()
 
   refuse_exclusions();
 
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  list = nullptr;
+  if (!shared.builds_lists) neighbor->add_request(this, NeighConst::REQ_FULL);
   flat_of = nullptr;
+  flat_build = -1;
 
   shared.unit_style = update->unit_style;
   shared.boltz = force->boltz;
@@ -273,7 +291,8 @@ void PairDP::compute(int eflag, int vflag)
                           "same for all types: write scale * *");
 
   const bool rebuilt = flat_of != list || neighbor->ago == 0 || neighbor->ncalls != flat_build;
-  if (rebuilt) flatten();
+  if (rebuilt && list) flatten();
+  flat_build = neighbor->ncalls;
   shared.rebuilt = rebuilt;
 
   // A rank without atoms may have no arrays.
@@ -289,17 +308,14 @@ void PairDP::compute(int eflag, int vflag)
   shared.virials6 = vflag_atom && n_all ? &vatom[0][0] : nullptr;
   shared.virials9 = cvflag_atom && n_all ? &cvatom[0][0] : nullptr;
   shared.want_virial = vflag_global != 0;
-  for (int k = 0; k < 3; k++) {
-    shared.box_low[k] = domain->boxlo[k];
-    shared.periodic[k] = domain->periodicity[k];
-  }
-  for (int k = 0; k < 6; k++) shared.box[k] = domain->h[k];
+  shared.skin = neighbor->skin;
   fetch_parameters();
 
   if (!python->compute) error->one(FLERR, "pair_style dp: Python has ended");
   const int outcome = python->compute(&shared);
   if (outcome != CALL_OK) {
     flat_of = nullptr;
+    flat_build = -1;
     fail(outcome);
   }
   show();
@@ -459,7 +475,6 @@ void PairDP::flatten()
   shared.offsets = offsets.data();
   shared.neighbours = neighbours.data();
   flat_of = list;
-  flat_build = neighbor->ncalls;
 }
 
 void PairDP::finish()

@@ -63,6 +63,7 @@ class PairDP : public Pair {
   void together(int outcome);
   void fail(int outcome);
   void show();
+  void show_devices();
 };
 
 }    // namespace LAMMPS_NS

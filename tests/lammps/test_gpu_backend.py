@@ -1,0 +1,105 @@
+"""pair_style dp ... backend gpu in LAMMPS, on emulated devices: no list asked for, same numbers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import INPUTS, TESTS
+from lammps_runs import dump, run_lammps, thermo
+
+#: LAMMPS in Python with `backend gpu` on an emulated device.
+PROGRAM = f"""
+import sys
+sys.path.insert(0, {str(TESTS)!r})
+from cuda_emulation.emulated_device import EmulatedDevice
+from lmp_dp.engine import cuda_device
+
+cuda_device.CudaDevice = lambda index: EmulatedDevice()
+cuda_device.device_count = lambda: 1
+cuda_device.device_name = lambda index: "emulated"
+from lmp_dp.cli import main
+
+sys.exit(main(["run", *sys.argv[1:]]))
+"""
+
+SCRIPT = """
+units           {units}
+{box}
+pair_style      dp {model} backend {backend}
+pair_coeff      * * {elements}
+neighbor        {skin} bin
+neigh_modify    every 2 delay 0 check yes
+timestep        {timestep}
+velocity        all create 600 4711
+fix             1 all nve
+compute         e all pe/atom
+compute         w all centroid/stress/atom NULL virial
+dump            1 all custom 5 out.dump id x y z fx fy fz c_e c_w[1] c_w[2] c_w[6] c_w[9]
+dump_modify     1 sort id format float %.16g
+thermo          5
+thermo_style    custom step pe etotal press
+thermo_modify   format float %.16g
+run             10
+"""
+COPPER = """
+lattice         fcc 3.615
+region          box block 0 2 0 2 0 2
+create_box      2 box
+create_atoms    1 box
+set             atom 7 type 2
+mass            * 63.546
+"""
+
+
+def run(folder: Path, backend: str, ranks: int, **values: str):
+    settings = {
+        "units": "metal",
+        "box": COPPER,
+        "model": str(INPUTS / "models" / "cu.h5"),
+        "elements": "Cu NULL",
+        "skin": "0.3",
+        "timestep": "0.002",
+        **values,
+    }
+    program = folder.parent / "emulated.py"
+    program.write_text(PROGRAM)
+    done = run_lammps(
+        SCRIPT.format(backend=backend, **settings),
+        folder,
+        ranks=ranks,
+        program=("python3", str(program)) if backend == "gpu" else ("lmp-dp", "run"),
+    )
+    return done, thermo(folder / "log.lammps"), dump(folder / "out.dump")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_same_motion_as_the_cpu_backend(tmp_path: Path, ranks: int) -> None:
+    done, of_gpu, atoms_of_gpu = run(tmp_path / "gpu", "gpu", ranks)
+    _, of_cpu, atoms_of_cpu = run(tmp_path / "cpu", "cpu", 1)
+    assert "rank 0 -> " in done.output
+    assert "-> GPU 0 (emulated)" in done.output
+    assert ("share 1 GPU(s)" in done.output) == (ranks > 1)
+    log = (tmp_path / "gpu" / "log.lammps").read_text()
+    assert "pair dp, perpetual" not in log  # LAMMPS makes no list for it ...
+    assert "Neighbor list builds = 0" not in log  # ... but atoms were sorted anew on the way
+    for name in ("PotEng", "Press", "TotEng"):
+        np.testing.assert_allclose(of_gpu[name], of_cpu[name], rtol=1e-10)
+    for name, values in atoms_of_gpu.items():
+        # virials are in bar Å^3: 1e-9 eV is 1.6e-3
+        allowed = 2e-3 if name.startswith("c_w") else 1e-9
+        np.testing.assert_allclose(values, atoms_of_cpu[name], rtol=0, atol=allowed, err_msg=name)
+
+
+def test_without_cupy_all_ranks_say_so(tmp_path: Path) -> None:
+    if "cupy" in sys.modules:
+        pytest.skip("CuPy is installed")
+    model = INPUTS / "models" / "cu.h5"
+    script = f"region b block 0 9 0 9 0 9\ncreate_box 1 b\npair_style dp {model} backend gpu\n"
+    done = run_lammps(script, tmp_path, ranks=2, check=False)
+    assert done.returncode != 0
+    assert "backend gpu needs CuPy" in done.output
+    assert "pip install" in done.output
