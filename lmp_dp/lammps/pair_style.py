@@ -204,7 +204,11 @@ class PairStyle:
     def coeff(self, names: Sequence[str]) -> None:
         """`pair_coeff * * names`: map LAMMPS types to model types."""
         shared = self.shared
-        types_t = type_table.model_types(names, self.potential.type_map, shared.n_types)
+        type_map = self.potential.type_map
+        names, warning = type_table.complete(names, type_map, shared.n_types)
+        if warning:
+            self.say(None, f"pair_style dp: {warning}")
+        types_t = type_table.model_types(names, type_map, shared.n_types)
         self.types_t = types_t
         self._map = np.concatenate([np.full(1, type_table.ABSENT, np.int32), types_t])
         View(np.int32).at(shared.model_types, shared.n_types + 1)[:] = self._map

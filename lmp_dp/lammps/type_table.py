@@ -82,6 +82,23 @@ def model_types(names: Sequence[str], type_map: Sequence[str], n_types: int) -> 
     return np.array([known[name] for name in names], dtype=np.int32)
 
 
+def complete(
+    names: Sequence[str], type_map: Sequence[str], n_types: int
+) -> tuple[Sequence[str], str | None]:
+    """One name for each LAMMPS type, where too few are given: `NULL` for the rest, and a warning.
+
+    Pair style deepmd takes types without a name as absent, silently.
+    """
+    given = list(names or type_map[:n_types])
+    missing = n_types - len(given)
+    if missing <= 0:
+        return given, None
+    return given + ["NULL"] * missing, (
+        f"pair_coeff * * {' '.join(names)} gives no element for the LAMMPS types from "
+        f"{len(given) + 1} on: the model does not see them (write NULL for each if that is meant)"
+    )
+
+
 def _example(type_map: Sequence[str], n_types: int) -> str:
     return " ".join(type_map[number % len(type_map)] for number in range(n_types))
 

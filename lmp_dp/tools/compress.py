@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -292,4 +293,18 @@ def main(args: argparse.Namespace) -> int:
         f"error of G {max(t.error for t in unique.values()):.1e}, "
         f"of dG/ds {max(t.slope_error for t in unique.values()):.1e}"
     )
+    kinked = {
+        layer.activation
+        for row in model.descriptor.embeddings
+        for net in row
+        if net is not None
+        for layer in net.layers
+        if layer.activation in ("relu", "relu6")
+    }
+    if kinked:
+        print(
+            f"warning: {' and '.join(sorted(kinked))} has kinks, which tables round off (see the "
+            "errors above): compare forces with lmp-dp check before you use this file",
+            file=sys.stderr,
+        )
     return 0

@@ -83,6 +83,18 @@ def reference_energy(lammps: Lammps, cu_model: Path) -> float:
 # ------------------------------------------------------------------------ what is refused, and how
 
 
+@pytest.mark.parametrize("names", ["", "Cu"])
+def test_types_without_a_name_are_absent(lammps: Lammps, cu_model: Path, names: str) -> None:
+    """As with pair deepmd (its test_lammps_3types.py), but said."""
+    fewer = lammps(script(plain(cu_model, names)))
+    with_null = lammps(script(plain(cu_model, "Cu NULL")))
+    both = lammps(script(plain(cu_model)))
+    assert "gives no element for the LAMMPS types from 2 on" in fewer.stdout
+    assert "gives no element" not in with_null.stdout
+    assert energies(fewer.stdout) == energies(with_null.stdout)
+    assert energies(fewer.stdout) != energies(both.stdout)
+
+
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
@@ -100,17 +112,8 @@ def reference_energy(lammps: Lammps, cu_model: Path) -> float:
             "element Au (LAMMPS type 2) is not in the model, whose type map is: Cu",
         ),
         (
-            "pair_style dp MODEL\npair_coeff * * Cu",
-            "pair_coeff * * Cu names 1 elements, but LAMMPS has 2 atom types",
-        ),
-        (
             "pair_style dp MODEL\npair_coeff * * Cu Cu NULL",
             "pair_coeff * * Cu Cu NULL names 3 elements, but LAMMPS has 2 atom types",
-        ),
-        (
-            "pair_style dp MODEL\npair_coeff * *",
-            "has 1 types (Cu), but LAMMPS has 2: write the element of each LAMMPS type, "
-            "as in pair_coeff * * Cu Cu",
         ),
         ("pair_style dp MODEL\npair_coeff 1 1 Cu", "Pair_coeff must start with * *"),
         (

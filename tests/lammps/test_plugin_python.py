@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -143,3 +144,15 @@ print(directory)
     result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == str(libraries.PLUGIN_DIRECTORY)
+
+
+def test_loading_lammps_binds_no_cores() -> None:
+    """OMP_PROC_BIND would leave one core to this process, and to all threads of the engine."""
+    program = (
+        "import os; cores = os.sched_getaffinity(0);"
+        "from lmp_dp.lammps import launcher; launcher.load();"
+        "assert os.sched_getaffinity(0) == cores"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program], check=True, env={**os.environ, "OMP_PROC_BIND": "true"}
+    )

@@ -188,7 +188,6 @@ void PairDP::init_style()
 
   refuse_exclusions();
 
-  list = nullptr;
   if (!shared.builds_lists) neighbor->add_request(this, NeighConst::REQ_FULL);
   flat_of = nullptr;
   flat_build = -1;
