@@ -26,6 +26,10 @@ class Engine(Protocol):
     seconds: dict[str, float]
     builds_lists: bool
 
+    def memory(self) -> str:
+        """What it holds on a device, in words; empty without one."""
+        ...
+
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""
         ...

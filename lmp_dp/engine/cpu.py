@@ -63,6 +63,10 @@ class CpuEngine:
         for _ in range(threads + 2):
             self._workers.put(_Worker(model, layouts))
 
+    def memory(self) -> str:
+        """Nothing is held on a device."""
+        return ""
+
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""
         n_all = len(nb.positions_ac)

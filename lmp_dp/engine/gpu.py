@@ -84,6 +84,26 @@ class GpuEngine:
                     raise self._does_not_fit(nb) from error
                 self._chunk_bytes //= 2
 
+    def memory(self) -> str:
+        """What the engine holds on the device, in words."""
+        lists = self._lists
+        if lists is None or not len(lists.members_c):
+            return ""
+        kept = sum(
+            array.nbytes
+            for array in (
+                lists.members_c, lists.offsets_b, lists.neighbours_p, lists.centres_p,
+                lists.reverse_offsets_a, lists.reverse_p, self._buffers["gradients"],
+            )
+        )  # fmt: skip
+        working = sum(buffer.nbytes for buffer in self._buffers.values())
+        working -= self._buffers["gradients"].nbytes
+        return (
+            f"{self.device.name} holds {kept // len(lists.members_c)} bytes per atom in lists and "
+            f"gradients, and {working / 2**20:.0f} MiB for chunks of up to "
+            f"{max(chunk.n for chunk in lists.chunks)} atoms"
+        )
+
     def _does_not_fit(self, nb: Neighbourhood) -> BackendError:
         slots = self._longest or int(self._sel_t.sum())
         per_atom = slots * _KEPT_PER_SLOT + 200

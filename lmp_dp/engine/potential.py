@@ -116,6 +116,11 @@ class Potential:
         return self._engine.builds_lists
 
     @property
+    def memory(self) -> str:
+        """What the backend holds on a device, in words; empty without one."""
+        return self._engine.memory()
+
+    @property
     def precision(self) -> str:
         """Precision of the networks: "float64", "float32" or "descriptor/fitting"."""
         return self.model.precision

@@ -35,6 +35,10 @@ class ReferenceEngine:
         per_slot = d.dtype.itemsize * 12 * d.n_channels + 8 * 60
         self._chunk = max(1, CHUNK_BYTES // (int(d.sel_t.sum()) * per_slot))
 
+    def memory(self) -> str:
+        """Nothing is held on a device."""
+        return ""
+
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for; arrays of the result are NumPy's."""
         xp = self._xp

@@ -415,6 +415,8 @@ class PairStyle:
             for count, text in zip(self.shared.total_counts, REPORTS, strict=True)
             if count
         ]
+        if self.potential.memory:
+            lines.append(f"pair_style dp: {self.potential.memory}\n")
         if self.arguments.timing:
             seconds = dict.fromkeys(self.potential.seconds, 0.0)
             for potential in self.potentials:

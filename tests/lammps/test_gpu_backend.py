@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -82,6 +83,9 @@ def test_same_motion_as_the_cpu_backend(tmp_path: Path, ranks: int) -> None:
     _, of_cpu, atoms_of_cpu = run(tmp_path / "cpu", "cpu", 1)
     assert "rank 0 -> " in done.output
     assert "-> GPU 0 (emulated)" in done.output
+    # 85 neighbours of 40 bytes each within 6.3 Å, and little besides
+    held = int(re.search(r"holds (\d+) bytes per atom in lists", done.output).group(1))
+    assert 85 * 40 < held < 100 * 40
     assert ("share 1 GPU(s)" in done.output) == (ranks > 1)
     log = (tmp_path / "gpu" / "log.lammps").read_text()
     assert "pair dp, perpetual" not in log  # LAMMPS makes no list for it ...
