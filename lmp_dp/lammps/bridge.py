@@ -56,6 +56,8 @@ class Shared(ctypes.Structure):
         ("energy", c_double),
         ("virial", c_double * 6),
         ("skin", c_double),
+        ("box_low", c_double * 3),
+        ("box", c_double * 6),
         ("scale", c_double),
         ("n_local", c_int32),
         ("n_all", c_int32),

@@ -273,23 +273,6 @@ def _threads() -> Iterator[Finding]:
         )
     else:
         yield Finding("threads", OK, f"OMP_NUM_THREADS is {first}, for each rank")
-    # LAMMPS brings an OpenMP runtime, which binds the thread that loads it to one place.
-    done = _python(
-        "import os; from lmp_dp.lammps import launcher; launcher.load();"
-        "print(len(os.sched_getaffinity(0)))"
-    )
-    if done.returncode == 0 and int(done.stdout) < cores:
-        text = (
-            f"OMP_PROC_BIND or OMP_PLACES binds LAMMPS to {int(done.stdout)} of {cores} cores, and "
-            f"all threads of pair style dp with it"
-        )
-        yield Finding(
-            "threads",
-            WARNING,
-            text,
-            "unset OMP_PROC_BIND OMP_PLACES GOMP_CPU_AFFINITY; "
-            "bind ranks with mpirun -bind-to core:N instead",
-        )
 
 
 # -------------------------------------------------------------------------------- what is optional

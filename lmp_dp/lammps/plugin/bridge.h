@@ -53,6 +53,8 @@ struct Shared {
   double energy;        // set by Python
   double virial[6];     // set by Python if want_virial: xx yy zz xy xz yz
   double skin;          // of the neighbour lists
+  double box_low[3];
+  double box[6];        // xx yy zz yz xz xy: LAMMPS's h
   double scale;         // of energy, forces and virials (fix adapt)
   int32_t n_local, n_all, n_centres;
   int32_t rebuilt;      // 1 if atoms or neighbour lists changed since the last call

@@ -5,6 +5,7 @@
 #include "atom.h"
 #include "comm.h"
 #include "compute.h"
+#include "domain.h"
 #include "error.h"
 #include "fix.h"
 #include "force.h"
@@ -140,8 +141,8 @@ void PairDP::read_restart(FILE *)
 void PairDP::refuse_without_model()
 {
   if (!shared.handle)
-    refuse("there is no model (a restart file does not name it): write pair_style dp and the model, "
-           "after read_restart");
+    refuse("there is no model (a restart file does not name it): write pair_style dp MODEL.h5 and "
+           "pair_coeff after read_restart");
 }
 
 void PairDP::allocate()
@@ -308,6 +309,8 @@ void PairDP::compute(int eflag, int vflag)
   shared.virials9 = cvflag_atom && n_all ? &cvatom[0][0] : nullptr;
   shared.want_virial = vflag_global != 0;
   shared.skin = neighbor->skin;
+  std::copy_n(domain->boxlo, 3, shared.box_low);
+  std::copy_n(domain->h, 6, shared.box);
   fetch_parameters();
 
   if (!python->compute) error->one(FLERR, "pair_style dp: Python has ended");
