@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,21 @@ class CudaDevice:
             memory = self.xp.cuda.alloc_pinned_memory(size)
             buffer = self._pinned[use] = np.frombuffer(memory, np.uint8, size)
         return buffer[:n_bytes].view(dtype).reshape(shape)
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """What starts all kernels of `work` again, in one launch (a CUDA graph).
+
+        `work` must have been done before, so that its buffers and cuBLAS's are there, and it must
+        neither allocate nor wait for the device.
+        """
+        self._device.use()
+        stream = self.xp.cuda.Stream(non_blocking=True)
+        self._device.synchronize()
+        with stream:
+            stream.begin_capture()
+            work()
+            graph = stream.end_capture()
+        return lambda: graph.launch()
 
     def synchronize(self) -> None:
         """Wait until all that was started has ended."""

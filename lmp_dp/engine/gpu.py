@@ -9,6 +9,8 @@ LAMMPS builds its own. One chunk of centres is under way at a time, in memory th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,23 @@ from lmp_dp.model.deep_potential import DeepPotential
 
 #: Memory for one chunk of centres: some ten thousand atoms, enough to fill the largest devices.
 CHUNK_BYTES = 2 * 2**30
+#: Up to so many centres the launches of a step take longer than the kernels: they are recorded once
+#: per neighbour list (CUDA graph). A guess, until it is measured.
+GRAPH_CENTRES = 4096
 #: Bytes per slot that stay from step to step: neighbour, centre, reverse list, gradient.
 _KEPT_PER_SLOT = 4 + 4 + 8 + 24
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """What a step reads and writes on the device, besides the lists and working memory."""
+
+    positions_ac: Array
+    forces_ac: Array
+    energies_a: Array
+    virials_cx: Array
+    gradients_pc: Array
+    totals: Array
 
 
 class GpuEngine:
@@ -62,6 +79,10 @@ class GpuEngine:
         self._layouts = [DeviceLayout(device, layout, self._n_types) for layout in layouts]
         self._lists: DeviceLists | None = None
         self._build = self._longest = 0
+        #: Steps since the lists were built, and from the second one on (small systems) a recording.
+        self._steps = 0
+        self._replay: Callable[[], None] | None = None
+        self._recordable = d.dtype == model.fitting.dtype and all(c.layers for c in self._layouts)
         self._chunk_bytes = CHUNK_BYTES
         self._buffers: dict[str, Array] = {}
 
@@ -77,7 +98,7 @@ class GpuEngine:
             try:
                 return self._compute(nb, outputs)
             except self.device.out_of_memory as error:
-                self._lists = None
+                self._lists = self._replay = None
                 self._buffers.clear()
                 self.device.release()
                 if self._chunk_bytes < 2**20:
@@ -117,53 +138,69 @@ class GpuEngine:
     def _compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         device, xp = self.device, self.device.xp
         n_all = len(nb.positions_ac)
-        positions_ac = device.upload(nb.positions_ac)
-        lists = self._lists
-        if lists is None or nb.build == 0 or nb.build != self._build:
-            self._lists = None  # its memory may be used for the new ones
-            lists = self._lists = self._build_lists(positions_ac, nb)
-            self._build = nb.build
-        forces_ac = xp.zeros((n_all, 3))
-        energies_a = xp.zeros(n_all)
-        virials_cx = xp.zeros((len(lists.members_c), 9))
-        totals = xp.zeros(2, xp.uint64)
-        gradients_pc = self._take("gradients", (len(lists.neighbours_p), 3), np.float64)
+        uploaded_ac = device.upload(nb.positions_ac)
+        if self._lists is None or nb.build == 0 or nb.build != self._build:
+            self._lists = self._replay = None  # their memory may be used for the new ones
+            self._lists = self._build_lists(uploaded_ac, nb)
+            self._build, self._steps = nb.build, 0
+        lists, arrays = self._lists, self._arrays(n_all, self._lists)
+        arrays.positions_ac[...] = uploaded_ac
         parameters_af = parameters.of_atoms(self._fitting, nb)
-        on_device_af = device.upload(parameters_af) if parameters_af.shape[1] else None
-        for chunk in lists.chunks:
-            self._evaluate(
-                chunk, lists, positions_ac, energies_a, gradients_pc, forces_ac,
-                virials_cx[chunk.first :], totals, on_device_af,
-            )  # fmt: skip
+        self._steps += 1
+        if parameters_af.shape[1]:
+            self._step(lists, arrays, device.upload(parameters_af))
+        elif self._steps == 1 or len(lists.members_c) > GRAPH_CENTRES or not self._recordable:
+            self._step(lists, arrays, None)
+        else:
+            if self._replay is None:
+                self._replay = device.record(lambda: self._step(lists, arrays, None))
+            self._replay()
+        energies_a = arrays.energies_a
         self._subtract_vacuum(lists, parameters_af, energies_a)
-        reverse = (np.int32(n_all), lists.reverse_offsets_a, lists.reverse_p)
-        blocks = _blocks(n_all * cuda.WARP)
-        device.launch(
-            self._kernels, "forces_on_neighbours", blocks, *reverse, gradients_pc, forces_ac
-        )
         atom_virials_acc = None
         if outputs.atom_virials:
             virials_acc = xp.empty((n_all, 3, 3))
             device.launch(
-                self._kernels, "virials_of_neighbours", blocks, *reverse, lists.centres_p,
-                positions_ac, gradients_pc, virials_acc,
+                self._kernels, "virials_of_neighbours", _blocks(n_all * cuda.WARP),
+                np.int32(n_all), lists.reverse_offsets_a, lists.reverse_p, lists.centres_p,
+                arrays.positions_ac, arrays.gradients_pc, virials_acc,
             )  # fmt: skip
             atom_virials_acc = device.download(virials_acc)
         # one copy for all that is small
-        sums = device.download(
-            xp.concatenate(
-                [energies_a.sum()[None], virials_cx.sum(axis=0), totals.astype(xp.float64)]
-            )
-        )
+        virial_x, totals = arrays.virials_cx.sum(axis=0), arrays.totals.astype(xp.float64)
+        sums = device.download(xp.concatenate([energies_a.sum()[None], virial_x, totals]))
         return Result(
             energy=float(sums[0]),
-            forces_ac=device.download(forces_ac),
+            forces_ac=device.download(arrays.forces_ac),
             virial_cc=sums[1:10].reshape(3, 3) if outputs.virial else None,
             atom_energies_a=device.download(energies_a) if outputs.atom_energies else None,
             atom_virials_acc=atom_virials_acc,
             dropped=int(sums[10]),
             beyond_table=int(sums[11]),
         )
+
+    def _arrays(self, n_all: int, lists: DeviceLists) -> _Arrays:
+        """At the same places on every step, so that a recorded one can be replayed."""
+        return _Arrays(
+            positions_ac=self._take("positions", (n_all, 3), np.float64),
+            forces_ac=self._take("forces", (n_all, 3), np.float64),
+            energies_a=self._take("energies", (n_all,), np.float64),
+            virials_cx=self._take("virials", (len(lists.members_c), 9), np.float64),
+            gradients_pc=self._take("gradients", (len(lists.neighbours_p), 3), np.float64),
+            totals=self._take("totals", (2,), np.uint64),
+        )
+
+    def _step(self, lists: DeviceLists, arrays: _Arrays, parameters_af: Array | None) -> None:
+        """Energies, forces and virials of the centres; on the device alone."""
+        for array in (arrays.forces_ac, arrays.energies_a, arrays.virials_cx, arrays.totals):
+            array[...] = 0
+        for chunk in lists.chunks:
+            self._evaluate(chunk, lists, arrays, parameters_af)
+        n_all = len(arrays.forces_ac)
+        self.device.launch(
+            self._kernels, "forces_on_neighbours", _blocks(n_all * cuda.WARP), np.int32(n_all),
+            lists.reverse_offsets_a, lists.reverse_p, arrays.gradients_pc, arrays.forces_ac,
+        )  # fmt: skip
 
     def _subtract_vacuum(
         self, lists: DeviceLists, parameters_af: np.ndarray, energies_a: Array
@@ -204,19 +241,11 @@ class GpuEngine:
         return buffer[:size].reshape(shape)
 
     def _evaluate(
-        self,
-        chunk: Chunk,
-        lists: DeviceLists,
-        positions_ac: Array,
-        energies_a: Array,
-        gradients_pc: Array,
-        forces_ac: Array,
-        virials_cx: Array,
-        totals: Array,
-        parameters_af: Array | None,
+        self, chunk: Chunk, lists: DeviceLists, arrays: _Arrays, parameters_af: Array | None
     ) -> None:
         """All stages of one chunk."""
         c, xp = self._layouts[chunk.element], self.device.xp
+        positions_ac, gradients_pc = arrays.positions_ac, arrays.gradients_pc
         n, n_slots, dtype = chunk.n, chunk.n_slots, self._dtype
         warps = _blocks(n * cuda.WARP)
         members_c = lists.members_c[chunk.first : chunk.first + n]
@@ -232,7 +261,7 @@ class GpuEngine:
             self._kernels, "environment", warps, positions_ac, lists.neighbours_p, members_c,
             *sizes, offsets_b, self._sel_t, self._rcut2, *self._switch, c.shift_k, c.scale_k,
             np.int32(c.tabulated), c.lookup_tx, c.cells_tx, c.pieces_q, c.first_q, n_rows_b,
-            slot_p, rows_kp, piece_p, x_p, gradients_pc, totals,
+            slot_p, rows_kp, piece_p, x_p, gradients_pc, arrays.totals,
         )  # fmt: skip
 
         rows = (offsets_b, n_rows_b)
@@ -261,13 +290,16 @@ class GpuEngine:
             c_ckr, n_columns = self._take("C", (n, 4, c.rank), dtype), c.rank
             xp.matmul(b_ckq.reshape(4 * n, -1), c.k_qr, out=c_ckr.reshape(4 * n, -1))
         parameters_cf = None if parameters_af is None else parameters_af[members_c]
-        dc_ckr = self._fit(c, c_ckr, n_columns, members_c, parameters_cf, energies_a)
+        dc_ckr = self._fit(c, c_ckr, n_columns, members_c, parameters_cf, arrays.energies_a)
         db_ckq = dc_ckr
         if c.k_qr is not None:
             db_ckq = self._take("dB", b_ckq.shape, dtype)
             xp.matmul(dc_ckr.reshape(4 * n, -1), c.k_rq, out=db_ckq.reshape(4 * n, -1))
 
-        results = (*self._switch, c.scale_k, gradients_pc, forces_ac, virials_cx)
+        results = (
+            *self._switch, c.scale_k, gradients_pc, arrays.forces_ac,
+            arrays.virials_cx[chunk.first :],
+        )  # fmt: skip
         where = (positions_ac, lists.neighbours_p, members_c)
         if c.tabulated:
             self.device.launch(

@@ -22,6 +22,7 @@ import stat
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -183,6 +184,13 @@ class Guarded:
         _libc.munmap(self._mapping, self._mapping_size)
 
 
+#: Functions that make a new array, apart from those of arithmetic.
+CREATORS = (
+    "empty", "zeros", "ones", "full", "array", "ascontiguousarray", "concatenate", "tile", "stack",
+    "arange",
+)  # fmt: skip
+
+
 class LimitedNumpy:
     """NumPy whose arrays must not be larger than a limit, to see how out-of-memory is handled."""
 
@@ -191,7 +199,7 @@ class LimitedNumpy:
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(np, name)
-        if name not in ("empty", "zeros", "ones", "full", "array", "ascontiguousarray"):
+        if name not in CREATORS:
             return function
 
         def limited(*args: Any, **kwargs: Any) -> Any:
@@ -224,6 +232,8 @@ class EmulatedDevice:
         What `free_bytes` returns.
     launches
         How often each kernel was launched.
+    recordings
+        How often `record` was called.
     """
 
     out_of_memory: type[Exception] = MemoryError
@@ -246,6 +256,7 @@ class EmulatedDevice:
         self.xp: Any = np if largest_array is None else LimitedNumpy(largest_array)
         self.available_bytes = 1 << 32
         self.launches: Counter[str] = Counter()
+        self.recordings = 0
         self._source = source
         self._random = np.random.default_rng(seed) if seed else None
 
@@ -336,6 +347,16 @@ class EmulatedDevice:
     def free_bytes(self) -> int:
         """Memory that is left, as set by the test."""
         return self.available_bytes
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """`work` itself, after it was seen to allocate nothing on the device."""
+        xp, self.xp = self.xp, LimitedNumpy(-1)
+        try:
+            work()
+        finally:
+            self.xp = xp
+        self.recordings += 1
+        return work
 
     def release(self) -> None:
         """Gives nothing back: NumPy keeps no memory for reuse."""

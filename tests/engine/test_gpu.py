@@ -162,6 +162,38 @@ def test_lists_serve_until_the_next_build(water_model) -> None:
 
 
 @pytest.mark.parametrize("with_tables", [False, True])
+def test_recorded_steps_follow_the_atoms(with_tables, water_model, compressed) -> None:
+    model = compressed["water"] if with_tables else load(water_model)
+    engine = gpu.GpuEngine(model, EmulatedDevice())
+    nb = neighbourhood(*water_box(), model.descriptor.rcut, 1.0)
+    rng = np.random.default_rng(7)
+    for build, recordings in ((1, 0), (1, 1), (1, 1), (2, 1), (2, 2)):
+        moved = dataclasses.replace(
+            nb,
+            positions_ac=nb.positions_ac + rng.uniform(-0.2, 0.2, nb.positions_ac.shape),
+            build=build,
+        )
+        result = engine.compute(moved, EVERYTHING)
+        assert engine.device.recordings == recordings
+        alone = gpu.GpuEngine(model, EmulatedDevice()).compute(
+            dataclasses.replace(moved, build=0), EVERYTHING
+        )
+        # other lists, so another order of sums
+        np.testing.assert_allclose(result.forces_ac, alone.forces_ac, rtol=0, atol=1e-12)
+        assert result.energy == pytest.approx(alone.energy, rel=1e-14)
+
+
+@pytest.mark.gpu
+def test_recorded_steps_on_a_device(water_model, device) -> None:
+    model = load(water_model)
+    engine = gpu.GpuEngine(model, cuda_device.CudaDevice(0))
+    nb = neighbourhood(*water_box(), model.descriptor.rcut, 1.0)
+    nb.build = 1
+    first, *replayed = (engine.compute(nb, EVERYTHING) for _ in range(3))
+    assert all(equal(first, result) for result in replayed)
+
+
+@pytest.mark.parametrize("with_tables", [False, True])
 def test_chunks_change_nothing(with_tables, water_model, compressed, monkeypatch) -> None:
     model = compressed["water"] if with_tables else load(water_model)
     nb = neighbourhood(*water_box(), model.descriptor.rcut, 0.5)
@@ -183,6 +215,7 @@ def test_a_step_takes_few_launches(compressed) -> None:
     nb = neighbourhood(*water_box()[:1], np.zeros(27, np.int32), water_box()[2], 6.0, 0.5)
     nb.build = 1
     engine.compute(nb, Outputs())
+    engine.compute(nb, Outputs())  # recorded
     before = device.launches.total()
     engine.compute(nb, Outputs())
     hidden_layers = len(model.fitting.nets[0].layers) - 1
