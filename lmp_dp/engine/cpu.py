@@ -16,6 +16,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from queue import SimpleQueue
 from time import perf_counter
@@ -80,7 +81,7 @@ class CpuEngine:
             self._chunks = list(self._divide(nb))
         parameters_af = parameters.of_atoms(self._fitting, nb)
         dropped = beyond_table = 0
-        with self._blas.limit(limits=1):  # the chunks are the parallelism
+        with self._one_blas_thread():  # the chunks are the parallelism
             for worker in self._evaluated(nb, parameters_af, energies_a):
                 start = perf_counter()
                 try:
@@ -102,6 +103,11 @@ class CpuEngine:
             dropped=dropped,
             beyond_table=beyond_table,
         )
+
+    def _one_blas_thread(self) -> AbstractContextManager[object]:
+        if all(library.num_threads == 1 for library in self._blas.lib_controllers):
+            return nullcontext()  # setting and restoring takes 10 us
+        return self._blas.limit(limits=1)
 
     def _evaluated(
         self, nb: Neighbourhood, parameters_af: np.ndarray, energies_a: np.ndarray

@@ -88,11 +88,8 @@ def _nearest(nb: Neighbourhood) -> tuple[int, int, float]:
 
 
 def _first_not_finite(values_ac: NDArray[np.float64]) -> int | None:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(values_ac.sum()):  # one pass; a sum of finite values may overflow as well
-            return None
-    bad_a = ~np.isfinite(values_ac).all(axis=1)
-    return int(bad_a.argmax()) if bad_a.any() else None
+    finite_ac = np.isfinite(values_ac)
+    return None if finite_ac.all() else int((~finite_ac.all(axis=1)).argmax())
 
 
 def _vector(values_c: NDArray[np.float64]) -> str:
