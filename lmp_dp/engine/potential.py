@@ -14,7 +14,7 @@ from lmp_dp.engine import backends, pairs, periodic
 from lmp_dp.engine.namespace import namespace_of, to_numpy
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.engine.watch import Watch
-from lmp_dp.errors import InputError
+from lmp_dp.errors import BackendError, InputError
 from lmp_dp.model import DeepPotential, load
 from lmp_dp.model.precision import cast
 
@@ -53,7 +53,7 @@ class Potential:
     model : path or DeepPotential
         A model file (``lmp-dp convert`` makes one) or a model in memory.
     backend : str
-        "auto" (the fastest that works here), "cpu", "reference" or "gpu-reference".
+        "auto" (cpu), "cpu", "gpu", "reference" or "gpu-reference".
     precision : {"float64", "float32"}, optional
         Precision of the networks; default is the model's own. Geometry, energies and sums of
         forces are always float64.
@@ -248,7 +248,13 @@ class Potential:
             Shapes do not fit, numbers are not finite, or an index or type does not exist.
         lmp_dp.errors.RangeError
             As `evaluate`.
+        lmp_dp.errors.BackendError
+            The backend finds neighbours by their positions, which pairs do not have.
         """
+        if self.builds_lists:
+            raise BackendError(
+                f"backend {self.backend} takes positions, not pairs: use gpu-reference or cpu"
+            )
         xp = namespace_of(displacements)
         given = [displacements, centres, centre_types, neighbour_types]
         if self.backend != "gpu-reference":

@@ -268,6 +268,7 @@ class FixExternal:
                     offsets_n=lists.offsets_n,
                     neighbours_p=lists.neighbours_p,
                     build=self._n_builds,
+                    skin=SKIN,
                 )
                 outputs = Outputs(virial=True, atom_energies=True, atom_virials=True)
                 result = self.potential.compute(neighbourhood, outputs)

@@ -265,6 +265,12 @@ def test_atoms_that_the_model_does_not_see(water_model, emulated) -> None:
     assert not ours.forces[::5].any()
 
 
+def test_pairs_without_positions_are_refused(water_model, emulated) -> None:
+    potential = Potential(water_model, backend="gpu")
+    with pytest.raises(BackendError, match="backend gpu takes positions, not pairs"):
+        potential.pair_gradients(np.ones((1, 3)), np.array([0]), np.array([0]), np.array([1]))
+
+
 def test_sparse_atoms_far_apart(water_model, emulated) -> None:
     positions = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1e5, 1e5, -1e5], [1e5, 1e5 + 1, -1e5]])
     ours, reference = (

