@@ -245,7 +245,8 @@ class Potential:
         Raises
         ------
         lmp_dp.errors.InputError
-            Shapes do not fit, numbers are not finite, or an index or type does not exist.
+            Shapes do not fit, numbers are not finite, or an index or type does not exist; or the
+            model takes parameters.
         lmp_dp.errors.RangeError
             As `evaluate`.
         lmp_dp.errors.BackendError
@@ -255,6 +256,8 @@ class Potential:
             raise BackendError(
                 f"backend {self.backend} takes positions, not pairs: use gpu-reference or cpu"
             )
+        if self.model.fitting.n_fparam or self.model.fitting.n_aparam:
+            raise InputError("the model needs fparam or aparam, which pairs do not have")
         xp = namespace_of(displacements)
         given = [displacements, centres, centre_types, neighbour_types]
         if self.backend != "gpu-reference":

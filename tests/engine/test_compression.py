@@ -217,6 +217,15 @@ def test_too_many_neighbours_are_counted(backend: str, converted) -> None:
         Potential(converted("oh_overflow"), sel="often")
 
 
+@needs_tensorflow
+def test_kinks_are_named(converted, tmp_path: Path, capsys) -> None:
+    """oh_two_sided has relu; tanh nets give no warning."""
+    for name, warned in (("oh_two_sided", True), ("cu_tiny", False)):
+        arguments = [str(converted(name)), str(tmp_path / f"{name}.h5"), "--min-distance", "1.5"]
+        assert cli.main(["compress", *arguments, "--tolerance", "1e-4"]) == 0
+        assert ("relu has kinks" in capsys.readouterr().err) == warned
+
+
 def test_command_and_file(cu_model: Path, tmp_path: Path, capsys) -> None:
     target = tmp_path / "small.h5"
     assert cli.main(["compress", str(cu_model), str(target), "--drop-networks"]) == 0

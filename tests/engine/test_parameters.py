@@ -192,3 +192,9 @@ def test_a_model_stripped_of_its_parameters_is_refused(
     seal(path)
     with pytest.raises(ModelFileError, match=r"takes 33 values, .* gives 32 and there are 0 param"):
         load(path)
+
+
+def test_pairs_of_models_with_parameters_are_refused(converted: Converted) -> None:
+    potential = Potential(converted("oh_fparam"))
+    with pytest.raises(InputError, match="needs fparam or aparam, which pairs do not have"):
+        potential.pair_gradients(np.ones((1, 3)), np.array([0]), np.array([0]), np.array([1]))
