@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import lmp_dp
-from lmp_dp.errors import LmpDpError
+from lmp_dp.errors import describe
+from lmp_dp.text import printable, write_anything
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the command; returns the exit code (2: wrong use or unusable input)."""
+    """Entry point of the command.
+
+    Returns
+    -------
+    int
+        Exit code: that of the command; 2 for wrong use, unusable input and output that cannot be
+        written; 130 after Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        write_anything(stream)
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where something can be said about what goes wrong
+    except KeyboardInterrupt:
+        return _failed(arguments, "interrupted", 130)
+    except Exception as error:
+        return _failed(arguments, f"error: {_reason(error)}", 2)
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:  # every option after it belongs to LAMMPS
         from lmp_dp.lammps import launcher
 
@@ -22,15 +49,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return doctor.main()
     args = _parser().parse_args(arguments)
-    try:
-        return int(args.function(args))
-    except LmpDpError as error:
-        print(f"lmp-dp {args.command}: error: {error}", file=sys.stderr)
-        return 2
+    return int(args.function(args))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and not os.environ.get("LMP_DP_TRACEBACK"):
+        if error.filename is not None:  # a path that cannot be one
+            return printable(f"{error.strerror}: {error.filename}")
+        if error.errno in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return f"the output cannot be written: {error.strerror}"
+    return describe(error)
+
+
+def _failed(arguments: list[str], text: str, code: int) -> int:
+    """Say how the command ended; `code`."""
+    with suppress(OSError):
+        print(f"lmp-dp {printable(arguments[0])}: {text}", file=sys.stderr, flush=True)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # Python would try again at the end, and fail with a text of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lmp-dp", description="Deep Potential models in LAMMPS, with an engine in Python."
     )
     parser.add_argument("--version", action="version", version=f"lmp-dp {lmp_dp.__version__}")
@@ -70,24 +119,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from lmp_dp.model.convert import convert
+    from lmp_dp.tools.terminal import Terminal
 
-    console = Console(stderr=True)
-    with console.status("converting") as status:
+    terminal = Terminal(stderr=True)
+    with terminal.working("converting") as update:
         model = convert(
             args.source,
             args.destination,
             input_json=args.input,
-            progress=lambda stage: status.update(f"{args.source}: {stage}"),
+            progress=lambda stage: update(f"{args.source}: {stage}"),
         )
     for note in model.provenance.notes:
-        console.print(f"note: {note}", highlight=False)
+        terminal.say(f"note: {note}")
     frame = model.reference_frame
     proof = f"with a reference frame of {frame.evaluated_by}" if frame else "unproven"
     print(
-        f"{args.destination}: {' '.join(model.type_map)}, {model.precision}, "
-        f"rcut {model.descriptor.rcut:g} Å, {proof}"
+        printable(
+            f"{args.destination}: {' '.join(model.type_map)}, {model.precision}, "
+            f"rcut {model.descriptor.rcut:g} Å, {proof}"
+        )
     )
     return 0

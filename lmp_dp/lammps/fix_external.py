@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from lmp_dp import __version__
 from lmp_dp.engine import Neighbourhood, Outputs, Potential
 from lmp_dp.engine.periodic import neighbour_lists
-from lmp_dp.errors import InputError, LmpDpError
+from lmp_dp.errors import InputError, LmpDpError, describe
 from lmp_dp.lammps import bad_atoms, type_table
 from lmp_dp.lammps.ghost_owners import GhostOwners
 from lmp_dp.lammps.pair_style import threads_per_rank
 from lmp_dp.lammps.units import units_of
+from lmp_dp.text import printable
 
 if TYPE_CHECKING:
     from lammps import lammps
@@ -194,14 +195,15 @@ class FixExternal:
             f"fix external {self.fix_id}: lmp_dp {__version__}, LAMMPS {lmp.version()}, "
             f"backend {potential.backend}, precision {potential.precision}, "
             f"threads per rank {potential.threads}\n"
-            f"  model {os.fspath(name)}, cutoff {potential.rcut:g} A\n"
+            f"  model {printable(os.fspath(name))}, cutoff {potential.rcut:g} A\n"
             + type_table.table(types_t, potential.type_map, masses_t)
         )
         doubts = masses_t and type_table.doubtful_masses(types_t, potential.type_map, masses_t)
         if doubts:
             text += f"WARNING: fix external {self.fix_id}: {doubts}\n"
         for line in text.splitlines():
-            quoted = line.replace('"', "'")  # the print command has no escape for its own quotes
+            # the print command has no escapes of its own, and would look for variables
+            quoted = line.replace('"', "'").replace("$", r"\x24")
             lmp.command(f'print "{quoted}"')
 
     # ------------------------------------------------------------------------ during a run
@@ -391,13 +393,7 @@ class FixExternal:
     def _text(self, error: BaseException) -> str:
         if isinstance(error, KeyboardInterrupt):
             return "interrupted"
-        if os.environ.get("LMP_DP_TRACEBACK"):
-            return "".join(traceback.format_exception(error))
-        if isinstance(error, LmpDpError):
-            return str(error)
-        return (
-            f"{type(error).__name__}: {error} (LMP_DP_TRACEBACK=1 in the environment shows where)"
-        )
+        return describe(error)
 
     def _stop(self, text_of_rank: Sequence[str | None]) -> None:
         """End the run on all ranks, which call this together."""

@@ -13,6 +13,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+from lmp_dp import files
 from lmp_dp.engine import Potential
 from lmp_dp.engine.namespace import namespace_of
 
@@ -89,7 +90,7 @@ class DpMliap:
         It holds the absolute path of the model file and the options; nothing of the model. Whoever
         loads a pickle runs what it says: give LAMMPS only files that you wrote yourself.
         """
-        Path(path).write_bytes(pickle.dumps(self))
+        files.write(path, pickle.dumps(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, self._made_of

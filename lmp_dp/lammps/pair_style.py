@@ -13,7 +13,6 @@ import atexit
 import ctypes
 import itertools
 import os
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmp_dp import __version__
-from lmp_dp.errors import InputError, LmpDpError
+from lmp_dp.errors import InputError, LmpDpError, describe
 from lmp_dp.lammps import bad_atoms, model_parameters, timing, type_table
 from lmp_dp.lammps.arguments import read_arguments
 from lmp_dp.lammps.bridge import (
@@ -38,6 +37,7 @@ from lmp_dp.lammps.bridge import (
 )
 from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
+from lmp_dp.text import printable
 
 if TYPE_CHECKING:
     from lmp_dp.engine import Neighbourhood, Potential, Result
@@ -240,7 +240,7 @@ class PairStyle:
             f"backend {potential.backend}, precision {potential.precision}"
             + (f", threads per rank {threads}" if threads else "")
             + "".join(
-                f"\n  model {path}, cutoff {model.rcut:g} A"
+                f"\n  model {printable(path)}, cutoff {model.rcut:g} A"
                 for path, model in zip(self.arguments.models, self.potentials, strict=True)
             )
             + f"\n{self._plan()}"
@@ -253,7 +253,7 @@ class PairStyle:
 
     def _plan(self) -> str:
         """What is done with several models."""
-        every, file = self.arguments.out_freq, self.arguments.out_file
+        every, file = self.arguments.out_freq, printable(self.arguments.out_file)
         if len(self.potentials) == 1:
             return ""
         if not every:
@@ -265,8 +265,8 @@ class PairStyle:
     def say(self, log: str | None, warning: str | None = None) -> None:
         """Leave text for LAMMPS's screen and log file, and for its warnings."""
         # ctypes keeps the bytes alive through `shared` until the fields are set again
-        self.shared.log = log.encode() if log else None
-        self.shared.warning = warning.encode() if warning else None
+        self.shared.log = log.encode(errors="backslashreplace") if log else None
+        self.shared.warning = printable(warning).encode() if warning else None
 
     def _warn(self, path: str, text: str) -> None:
         """Leave a warning of one model; on one step several may have something to say."""
@@ -479,14 +479,7 @@ def _guarded(shared: Shared, action: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return CALL_INTERRUPTED  # the plugin ends the run and has Python raise it again after that
     except BaseException as error:
-        if os.environ.get("LMP_DP_TRACEBACK"):
-            text = "".join(traceback.format_exception(error))
-        elif isinstance(error, LmpDpError):
-            text = str(error)
-        else:  # not raised on purpose
-            hint = "LMP_DP_TRACEBACK=1 in the environment shows where"
-            text = f"{type(error).__name__}: {error} ({hint})"
-        _last_message = text.encode(errors="replace")
+        _last_message = describe(error).encode(errors="replace")
         shared.message = _last_message
         return CALL_FAILED
     return CALL_OK

@@ -9,18 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
-import json
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import lmp_dp
+from lmp_dp import files
 from lmp_dp.errors import ModelFileError, UnsupportedModelError
-from lmp_dp.model import hdf5
+from lmp_dp.model import hdf5, training_input
 from lmp_dp.model.deep_potential import DeepPotential, ReferenceFrame
 
 _FOREIGN_SUFFIXES = {
@@ -61,20 +60,30 @@ def convert(
     UnsupportedModelError
         The model uses something that lmp_dp cannot evaluate; nothing is written.
     ModelFileError
-        The source is missing or broken, or the destination cannot be written.
+        The source is missing or broken.
+    OutputError
+        The destination cannot be written, is the source, or is no plain file.
     """
     source = Path(source)
+    files.check_destinations(
+        [destination], [source, *([input_json] if input_json is not None else [])]
+    )
     if source.suffix in _FOREIGN_SUFFIXES:
         raise UnsupportedModelError(
             f"{source.name} is {_FOREIGN_SUFFIXES[source.suffix]}; only frozen TensorFlow graphs "
             "(.pb, .pbtxt) are converted"
         )
-    script = _read_json(input_json) if input_json is not None else None
-
-    progress("reading the graph")
     from lmp_dp.model.deepmd_tensorflow import read_graph
     from lmp_dp.model.tensorflow_graph import Graph
 
+    script = None
+    if input_json is not None:
+        try:
+            text = Path(input_json).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelFileError(f"cannot read the training input {input_json}: {error}") from error
+        script = training_input.read(text, f"the training input {input_json}")
+    progress("reading the graph")
     model = read_graph(Graph.read(source), script)
     progress("evaluating a reference frame with deepmd-kit")
     frame, note = _reference_frame(source, model)
@@ -89,16 +98,6 @@ def convert(
     progress("writing")
     hdf5.save(model, destination)
     return model
-
-
-def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"cannot read the training input {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelFileError(f"the training input {path} is not a JSON object")
-    return content
 
 
 def _reference_frame(source: Path, model: DeepPotential) -> tuple[ReferenceFrame | None, str]:

@@ -1,8 +1,7 @@
 """The model file: one HDF5 file per model, schema version 2 (documented in SCHEMA.md).
 
-`save` writes a complete file or none (a temporary file is renamed at the end); `load` trusts
-nothing: every group and dataset is checked, nothing is unpickled, and the message of a failure
-says what was found and what was expected.
+`save` writes a complete file or none; `load` trusts nothing: every group and dataset is checked,
+nothing is unpickled, and the message of a failure says what was found and what was expected.
 
 The HDF5 library is not safe on damaged files (a flipped bit can send it round in circles, or have
 it ask for gigabytes), and a flipped bit in a weight is a valid number. So a file starts with a
@@ -12,10 +11,9 @@ sees the file. Files without that block, as they were written at first, are read
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +21,8 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from lmp_dp.errors import ModelFileError
+from lmp_dp import files
+from lmp_dp.errors import ModelFileError, OutputError
 from lmp_dp.model.deep_potential import (
     DeepPotential,
     Descriptor,
@@ -47,32 +46,23 @@ _T = TypeVar("_T")
 
 # --------------------------------------------------------------------------- writing
 def save(model: DeepPotential, path: str | os.PathLike[str]) -> None:
-    """Write `model` to `path`; an interrupted or failed write leaves no file behind.
+    """Write `model` to `path`; an interrupted or failed write leaves what was there before.
 
     Raises
     ------
     ModelFileError
-        The folder cannot be written.
+        The file cannot be written, or something else than a file has its name.
     """
-    path = Path(path)
+    # not by HDF5: its library ends the process where a disk is full
+    image = io.BytesIO()
+    with h5py.File(image, "w", userblock_size=SEAL_BYTES) as file:
+        _write(file, model)
+    content = image.getbuffer()
+    content[:SEAL_BYTES] = _block(content[SEAL_BYTES:])
     try:
-        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        with h5py.File(temporary, "w", userblock_size=SEAL_BYTES) as file:
-            _write(file, model)
-        seal(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {path}: {error}") from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        files.write(path, content)
+    except OutputError as error:
+        raise ModelFileError(str(error)) from error
 
 
 def seal(path: str | os.PathLike[str]) -> None:
@@ -90,9 +80,14 @@ def seal(path: str | os.PathLike[str]) -> None:
     """
     with open(path, "r+b") as file:
         file.seek(SEAL_BYTES)
-        text = _SEAL + hashlib.sha256(file.read()).hexdigest().encode()
+        block = _block(file.read())
         file.seek(0)
-        file.write(text.ljust(SEAL_BYTES, b"\0"))
+        file.write(block)
+
+
+def _block(content: bytes | memoryview) -> bytes:
+    """The block at the start of a file that goes on with `content`."""
+    return (_SEAL + hashlib.sha256(content).hexdigest().encode()).ljust(SEAL_BYTES, b"\0")
 
 
 def _write(file: h5py.File, model: DeepPotential) -> None:

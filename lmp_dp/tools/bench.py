@@ -40,9 +40,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 import lmp_dp
+from lmp_dp import files
 from lmp_dp.errors import LmpDpError
 from lmp_dp.model import load
 from lmp_dp.tools.bench_report import (
@@ -57,6 +56,7 @@ from lmp_dp.tools.bench_report import (
     table,
 )
 from lmp_dp.tools.lammps_frames import atom_style_of
+from lmp_dp.tools.terminal import Terminal
 
 #: Potential energies (eV per atom) further apart than this are not those of one model.
 LARGEST_ENERGY_DEVIATION = 1e-3
@@ -540,12 +540,11 @@ def _ended_by_sigterm() -> Iterator[None]:
 def main(args: argparse.Namespace) -> int:
     """``lmp-dp bench``: 0; errors are raised (status 2)."""
     # before the long part: what would only fail after it
-    for name in (args.json, args.plot):
-        if name and not Path(name).absolute().parent.is_dir():
-            raise BenchError(f"{name} cannot be written: there is no such folder")
+    sources = [path for path in (args.model, args.against, args.data) if path is not None]
+    files.check_destinations([args.json, args.plot], sources)
     if args.plot and util.find_spec("matplotlib") is None:
         raise BenchError("--plot needs matplotlib: pip install 'lmp-dp[plot]'")
-    with _ended_by_sigterm(), Console(stderr=True).status("starting") as status:
+    with _ended_by_sigterm(), Terminal(stderr=True).working("starting") as update:
         report = run_bench(
             args.model,
             args.data,
@@ -562,21 +561,18 @@ def main(args: argparse.Namespace) -> int:
             timestep=args.timestep,
             skin=args.skin,
             neigh_every=args.neigh_every,
-            progress=status.update,
+            progress=update,
         )
-    console = Console()
+    console = Terminal()
     console.print(table(report))
     machine = report.machine
-    console.print(f"{machine['cpu']}, {machine['cores']} cores", highlight=False)
+    console.say(f"{machine['cpu']}, {machine['cores']} cores")
     for note in report.notes:
-        console.print(f"note: {note}", highlight=False)
-    try:
-        if args.json:
-            Path(args.json).write_text(report.to_json())
-        if args.plot:
-            from lmp_dp.tools import bench_plot
+        console.say(f"note: {note}")
+    if args.json:
+        files.write(args.json, report.to_json().encode())
+    if args.plot:
+        from lmp_dp.tools import bench_plot
 
-            bench_plot.draw([report], args.plot)
-    except OSError as error:
-        raise BenchError(f"the report cannot be written: {error}") from None
+        bench_plot.draw([report], args.plot)
     return 0

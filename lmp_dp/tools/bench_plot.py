@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from lmp_dp import files
+from lmp_dp.text import printable
 from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, ratio_of
 
 COLOURS = {DP: "#2a6fbb", DEEPMD: "#b9b9b9"}
@@ -24,7 +27,7 @@ def draw(reports: Sequence[BenchReport], path: str | Path) -> None:
 
     Raises
     ------
-    OSError
+    OutputError
         The file cannot be written.
     """
     panels = [
@@ -50,7 +53,9 @@ def draw(reports: Sequence[BenchReport], path: str | Path) -> None:
         ncols=2,
         frameon=False,
     )
-    figure.savefig(path, format="png", dpi=150)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    files.write(path, content.getbuffer())
 
 
 def markdown(reports: Sequence[BenchReport]) -> str:
@@ -122,7 +127,8 @@ def _panel(axes: Axes, report: BenchReport, n_atoms: int) -> None:
     axes.set_ylim(0.0, 1.2 * top)
     axes.set_ylabel("µs per atom and step")
     compressed = ", compressed" if report.compressed else ""
-    axes.set_title(f"{report.model}: {n_atoms:,} atoms\n{report.precision}{compressed}", fontsize=9)
+    title = f"{printable(report.model)}: {n_atoms:,} atoms\n{report.precision}{compressed}"
+    axes.set_title(title, fontsize=9, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 

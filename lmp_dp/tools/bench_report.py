@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
+
+from lmp_dp.text import printable
 
 DP, DEEPMD = "dp", "deepmd"
 
@@ -171,8 +174,8 @@ def table(report: BenchReport) -> Table:
     """The report as a table for the terminal."""
     kind = "compressed" if report.compressed else "uncompressed"
     result = Table(
-        title=f"{report.model} ({report.precision}, {kind})"
-        + (f" and {report.against}" if report.against else "")
+        title=printable(f"{report.model} ({report.precision}, {kind})")
+        + (printable(f" and {report.against}") if report.against else "")
         + f": {report.steps} steps, {report.repeats} repeat{'s' * (report.repeats > 1)}"
         + ", median (smallest–largest)" * (report.repeats > 1),
         title_justify="left",
@@ -183,6 +186,7 @@ def table(report: BenchReport) -> Table:
             heading, justify="left" if heading == "pair" else "right", overflow="fold"
         )
     last = None
+    row: list[str | Text]
     for one in report.figures:
         if last not in (None, (one.n_atoms, one.layout.cores)):
             result.add_section()
@@ -192,7 +196,7 @@ def table(report: BenchReport) -> Table:
         ratio = ratio_of(report, one)
         if ratio is not None:
             text = _text(Spread(ratio.ratio, ratio.min, ratio.max))
-            row.append(f"[bold]{text}[/bold]" if ratio.best else text)
+            row.append(Text(text, style="bold" if ratio.best else ""))
         result.add_row(*row)
     return result
 

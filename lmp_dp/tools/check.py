@@ -16,9 +16,9 @@ from importlib import metadata, util
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 import lmp_dp
+from lmp_dp import files
 from lmp_dp.engine import backends
 from lmp_dp.errors import BackendError, LmpDpError
 from lmp_dp.lammps import type_table
@@ -28,6 +28,7 @@ from lmp_dp.tools.check_dynamics import compare
 from lmp_dp.tools.check_quantities import quantities, tolerances
 from lmp_dp.tools.check_report import REFERENCE, CheckReport, Comparison, FrameReport
 from lmp_dp.tools.lammps_frames import Frames, evaluate, read_data
+from lmp_dp.tools.terminal import Terminal
 
 DISPLACEMENTS = (0.01, 0.3)  # Å: largest shift of a coordinate, first and last copy
 LARGEST_STRAIN = 0.03
@@ -245,12 +246,12 @@ def _count(text: str) -> int:
 def main(args: argparse.Namespace) -> int:
     """``lmp-dp check``: 0 if all is within tolerance, 1 if not; errors are raised (status 2)."""
     # before the long part: what would only fail after it
-    for name in (args.json, args.plot, args.report):
-        if name and not Path(name).absolute().parent.is_dir():
-            raise CheckError(f"{name} cannot be written: there is no such folder")
+    files.check_destinations(
+        [args.json, args.plot, args.report], [*args.models, args.against, args.data]
+    )
     if (args.plot or args.report) and util.find_spec("matplotlib") is None:
         raise CheckError("--plot and --report need matplotlib: pip install 'lmp-dp[plot]'")
-    with Console(stderr=True).status("running LAMMPS"):
+    with Terminal(stderr=True).working("running LAMMPS"):
         report = run_check(
             args.models,
             args.against,
@@ -261,16 +262,13 @@ def main(args: argparse.Namespace) -> int:
             backend=args.backend,
             steps=args.md,
         )
-    check_report.show(report, Console())
-    try:
-        if args.json:
-            Path(args.json).write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-        if args.plot:
-            from lmp_dp.tools import check_plot
+    check_report.show(report, Terminal())
+    if args.json:
+        files.write(args.json, json.dumps(report.as_dict(), indent=1).encode() + b"\n")
+    if args.plot:
+        from lmp_dp.tools import check_plot
 
-            Path(args.plot).write_bytes(check_plot.png(check_plot.parity(report)))
-        if args.report:
-            Path(args.report).write_text(check_report.html(report))
-    except OSError as error:
-        raise CheckError(f"the report cannot be written: {error}") from None
+        files.write(args.plot, check_plot.png(check_plot.parity(report)))
+    if args.report:
+        files.write(args.report, check_report.html(report).encode())
     return 0 if report.passed else 1

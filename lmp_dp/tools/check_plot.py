@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lmp_dp.text import printable
 from lmp_dp.tools.check_report import CheckReport
 
 BLUE, GREY = "#2a6fbb", "#b9b9b9"
@@ -37,7 +38,7 @@ def parity(report: CheckReport) -> Figure:
         axes[2].plot(target.forces_fac.ravel(), deviation, ".", color=BLUE, markersize=2)
         axes[2].set(xlabel=f"force, eV/Å, {report.yardstick}", ylabel="deviation of force, eV/Å")
         axes[0].locator_params(axis="x", nbins=4)
-        axes[0].set_ylabel(f"{name}\nenergy, eV/atom")
+        axes[0].set_ylabel(f"{printable(name)}\nenergy, eV/atom", parse_math=False)
         axes[0].set_xlabel(f"energy, eV/atom, {report.yardstick}")
         axes[1].set_xlabel(f"force, eV/Å, {report.yardstick}")
     return figure
@@ -59,7 +60,7 @@ def dynamics(report: CheckReport) -> Figure:
             rdf.plot(run.distances_r, g_r, **style)
             if run is runs.target:
                 peak = g_r.argmax()
-                rdf.annotate(pair, (run.distances_r[peak], g_r[peak]))
+                rdf.annotate(pair, (run.distances_r[peak], g_r[peak]), parse_math=False)
     energy.set(xlabel="time, ps", ylabel="total energy - first value, meV/atom")
     energy.legend(frameon=False)
     rdf.set(xlabel="distance, Å", ylabel="radial distribution function")

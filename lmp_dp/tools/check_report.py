@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
+from html import escape as escape_html
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lmp_dp.text import printable
 from lmp_dp.tools.check_dynamics import Dynamics
 from lmp_dp.tools.check_quantities import Quantity
 from lmp_dp.tools.lammps_frames import Values
+from lmp_dp.tools.terminal import Terminal
 
 REFERENCE = "reference"
 
@@ -190,19 +191,19 @@ def dynamics_lines(dynamics: Dynamics) -> list[str]:
     ]
 
 
-def show(report: CheckReport, console: Console) -> None:
+def show(report: CheckReport, console: Terminal) -> None:
     """Print tables and the result."""
     for one in report.comparisons:
-        table = Table(title=Text(title(report, one)), title_justify="left")
+        table = Table(title=printable(title(report, one)), title_justify="left")
         for heading in HEADINGS:
             table.add_column(heading, justify="left" if heading == HEADINGS[0] else "right")
         for *cells, result in rows(one.quantities):
             colour = "green" if result == verdict(True) else "red"
-            table.add_row(*cells, f"[{colour}]{result}[/{colour}]")
+            table.add_row(*cells, Text(result, style=colour))
         console.print(table)
     for line in notes(report):
-        console.print(line, highlight=False, markup=False)
-    console.print(summary(report), highlight=False)
+        console.say(line)
+    console.say(summary(report))
 
 
 STYLE = """
@@ -212,6 +213,11 @@ th { border-bottom: 1px solid; text-align: right } td { text-align: right }
 td:first-child, th:first-child { text-align: left; padding-left: 0 } img { max-width: 100% }
 .passed { color: #1a7f37 } .FAILED { color: #cf222e; font-weight: bold }
 """
+
+
+def escape(text: str) -> str:
+    """Text as it may stand in a page."""
+    return escape_html(printable(text))
 
 
 def html(report: CheckReport) -> str:

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from collections.abc import Callable
 
 import numpy as np
 
+from lmp_dp import files
 from lmp_dp.engine import jet
 from lmp_dp.engine.environment import switch_width
 from lmp_dp.engine.table import forward
 from lmp_dp.errors import InputError
-from lmp_dp.model import DeepPotential, Network, load, save
+from lmp_dp.model import DeepPotential, Descriptor, Network, load, save
 from lmp_dp.model.table import Table
+from lmp_dp.text import printable
 
 #: Default bound of the tables' error, relative to the largest |G|.
 TOLERANCE = 1e-9
@@ -33,6 +36,8 @@ OUTER_FACTOR = 5.0
 OUTER_POWER, OUTER_LIMIT = 12, 1e7
 #: Cells in the fine part when the pieces adapt; a cell is cut into at most 2^_MAX_HALVINGS.
 _CELLS, _MAX_HALVINGS = 32, 8
+#: Pieces of one table; more (a small step down to a small distance) fill the memory.
+_MAX_PIECES = 2**20
 #: Hermite interpolation on 0 <= x <= 1: rows f0, f0', f0'', f1, f1', f1''; columns x^0..x^5.
 _HERMITE = np.array(
     [
@@ -94,6 +99,12 @@ def compress(
         raise InputError(f"tolerance is {tolerance}, expected 1e-15 <= tolerance < 1")
     if step is not None and not 1e-4 <= step <= 1.0:
         raise InputError(f"step is {step}, expected 1e-4 <= step <= 1")
+    smallest = _smallest_distance(d, tolerance)
+    if distance < smallest:
+        raise InputError(
+            f"the smallest distance is {distance} Å, but tables can follow the nets of this model "
+            f"down to {smallest:.2g} Å only: give a larger --min-distance"
+        )
 
     padding_t = -d.davg_tk[:, 0] / d.dstd_tk[:, 0]
     inner_t = (_s(distance, d.rcut, d.rcut_smth) - d.davg_tk[:, 0]) / d.dstd_tk[:, 0]
@@ -115,6 +126,25 @@ def compress(
         padding_tjm=padding_tjm,
     )
     return dataclasses.replace(model, descriptor=descriptor)
+
+
+def _smallest_distance(d: Descriptor, tolerance: float) -> float:
+    """Below this the range of s is too wide for cells that adapt to the nets (Å), rounded up.
+
+    A unit of the first layer bends on the scale of 1/w in s, w being its weight, and is flat within
+    the tolerance t further than x/w away, 1 - tanh(x) = t, that is x = ln(2/t)/2. A cell is halved
+    if a quarter of its width is off: what bends between is not missed if that is less than x/w.
+    """
+    reach = 0.5 * math.log(2.0 / tolerance)
+    padding_t = -d.davg_tk[:, 0] / d.dstd_tk[:, 0]
+    largest = math.inf  # s before it is normalised, which is 1/r
+    for n, net in enumerate(d.embeddings):
+        steepest = max(float(np.abs(net.layers[0].weight_io).max()), 1e-30)
+        centres = np.unique(np.argwhere(d.net_tt == n)[:, 0])
+        inner = padding_t[centres].min() + _CELLS * 4.0 * reach / steepest
+        largest = min(largest, float((d.davg_tk + d.dstd_tk * inner)[centres, 0].min()))
+    digits = 10.0 ** (math.floor(math.log10(1.0 / largest)) - 1)
+    return math.ceil(1.0 / largest / digits) * digits
 
 
 def _s(r: float, rcut: float, rcut_smth: float) -> float:
@@ -152,6 +182,11 @@ def _tabulate(
         width = step * 10  # the outer part's piece
         n_inner = int(np.ceil((inner - lower) / width - 1e-9))
     n_cells = int(np.ceil((span.end - lower) / width))
+    if (n_pieces := n_cells if step is None else 10 * n_inner + n_cells - n_inner) > _MAX_PIECES:
+        raise InputError(
+            f"step {step:g} makes {n_pieces} pieces of a table, at most {_MAX_PIECES} can be held: "
+            "give a larger --step or --min-distance"
+        )
     basis_rm, largest = _basis(net, padding, span, tolerance)
     allowed = tolerance * largest
 
@@ -260,26 +295,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run ``lmp-dp compress``."""
-    from rich.progress import Progress
+    from lmp_dp.tools.terminal import Terminal
 
+    files.check_destinations([args.destination], [args.model])
     model = load(args.model)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("compressing", total=1.0)
+    with Terminal(stderr=True).working("compressing") as update:
         compressed = compress(
             model,
             tolerance=args.tolerance,
             step=args.step,
             min_distance=args.min_distance,
             drop_networks=args.drop_networks,
-            progress=lambda stage, done: bar.update(
-                task, description=f"compressing {stage}", completed=done
-            ),
+            progress=lambda stage, done: update(f"compressing {stage}: {done:.0%} done"),
         )
     save(compressed, args.destination)
     tables = compressed.descriptor.tables
     size = sum(t.coefficients_pkr.nbytes for t in tables)
     print(
-        f"{args.destination}: {len(tables)} tables, {size / 1e6:.1f} MB, "
+        f"{printable(args.destination)}: {len(tables)} tables, {size / 1e6:.1f} MB, "
         f"up to {max(t.rank for t in tables)} basis functions for "
         f"{compressed.descriptor.n_channels} channels, "
         f"error of G {max(t.error for t in tables):.1e}, "

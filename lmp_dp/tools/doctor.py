@@ -22,6 +22,7 @@ from pathlib import Path
 
 import lmp_dp
 from lmp_dp.lammps import libraries
+from lmp_dp.text import printable
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "PROBLEM"
 #: What OpenBLAS calls its kernels that use 512-bit and 256-bit vectors.
@@ -372,7 +373,7 @@ def main() -> int:
         head = f"{finding.verdict:<8} {finding.topic:<11}"
         lines = [finding.text, *([f"-> {finding.remedy}"] if finding.remedy else [])]
         for line in lines:
-            print(f"{head} {line}")
+            print(f"{head} {printable(line)}")
             head = " " * 20
     counts = {
         verdict: sum(f.verdict == verdict for f in findings) for verdict in (PROBLEM, WARNING)

@@ -11,11 +11,12 @@ import json
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from lmp_dp.errors import LmpDpError
 from lmp_dp.model import DeepPotential, ReferenceFrame, load
+from lmp_dp.text import printable
+from lmp_dp.tools.terminal import Terminal
 
 #: Largest deviations from the source that --verify accepts. float64: summation order alone
 #: (observed 1e-13) with a margin; float32: some 10 units in the last place (6e-8) of
@@ -151,11 +152,12 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(content, indent=2))
         return 0 if passed else 1
-    console = Console()
+    console = Terminal()
     table = Table(show_header=False, box=None)
     for name, value in content.items():
         if name != "verification":
-            table.add_row(name.replace("_", " "), "-" if value in (None, [], "") else str(value))
+            text = "-" if value in (None, [], "") else printable(value)
+            table.add_row(name.replace("_", " "), text)
     console.print(table)
     if args.verify:
         outcome = content["verification"]
@@ -165,5 +167,5 @@ def main(args: argparse.Namespace) -> int:
                 name.replace("_", " "), f"{outcome['deviation'][name]:.1e}", f"{tolerance:.0e}"
             )
         console.print(proof)
-        console.print(f"{'agrees' if passed else 'DISAGREES'} with {outcome['source']}")
+        console.say(f"{'agrees' if passed else 'DISAGREES'} with {outcome['source']}")
     return 0 if passed else 1
