@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import lmp_dp
 from lmp_dp.errors import describe
@@ -76,6 +76,10 @@ def _failed(arguments: list[str], text: str, code: int) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message and file is not None:  # argparse's own passes over what goes wrong here
+            file.write(message)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,7 +81,9 @@ def convert(
         try:
             text = Path(input_json).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise ModelFileError(f"cannot read the training input {input_json}: {error}") from error
+            raise ModelFileError(
+                f"the training input {input_json} cannot be used: {error}"
+            ) from error
         script = training_input.read(text, f"the training input {input_json}")
     progress("reading the graph")
     model = read_graph(Graph.read(source), script)

@@ -9,37 +9,33 @@ from lmp_dp.errors import ModelFileError
 
 
 def read(text: str, what: str) -> dict[str, Any]:
-    """The training input from its JSON text.
+    """The training input from its JSON text; what the converter looks at has the type it expects.
 
     Raises
     ------
     ModelFileError
-        It is not the JSON of an object; `what` names it in the message.
+        It is not JSON, or not of that shape; `what` names it in the message.
     """
     try:
         content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ModelFileError(f"{what} is not a JSON object")
+        # DeePMD-kit stores {"model": ...}; an old or bare input may be the section itself
+        model = _checked(content, "model", dict, content)
+        sections = [_checked(model, name, dict, {}) for name in ("descriptor", "fitting_net")]
+        for section in (model, *sections):
+            _checked(section, "axis_neuron", int, 0)
+            _checked(section, "activation_function", str, None)
+        if not all(isinstance(name, str) for name in _checked(model, "type_map", list, None) or []):
+            raise ValueError("'type_map' is not a list of names")
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{what} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ModelFileError(f"{what} is not a JSON object")
+        raise ModelFileError(f"{what} cannot be used: {error}") from None
     return content
 
 
-def section(parent: dict[str, Any], name: str) -> dict[str, Any]:
-    """A section; empty if it is absent or null.
-
-    Raises
-    ------
-    ModelFileError
-        It is something else than an object.
-    """
-    found = parent.get(name)
-    if not isinstance(found, dict | None):
-        raise unfit(name, found, "an object")
-    return found or {}
-
-
-def unfit(name: str, value: object, expected: str) -> ModelFileError:
-    """The error about a value of the wrong kind."""
-    kind = type(value).__name__
-    return ModelFileError(f"'{name}' in the training input is of type {kind}, expected {expected}")
+def _checked(section: dict[str, Any], name: str, kind: type, default: Any) -> Any:
+    """An entry of `section`; null only where that is the default."""
+    value = section.get(name, default)
+    if value is not default and not isinstance(value, kind):
+        raise ValueError(f"'{name}' is of type {type(value).__name__}, expected {kind.__name__}")
+    return value

@@ -144,7 +144,7 @@ def _smallest_distance(d: Descriptor, tolerance: float) -> float:
         inner = padding_t[centres].min() + _CELLS * 4.0 * reach / steepest
         largest = min(largest, float((d.davg_tk + d.dstd_tk * inner)[centres, 0].min()))
     digits = 10.0 ** (math.floor(math.log10(1.0 / largest)) - 1)
-    return math.ceil(1.0 / largest / digits) * digits
+    return float(f"{math.ceil(1.0 / largest / digits) * digits:.2g}")
 
 
 def _s(r: float, rcut: float, rcut_smth: float) -> float:
