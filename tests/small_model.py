@@ -33,7 +33,6 @@ def small_model() -> DeepPotential:
         )
         for _ in range(2)
     ]  # fmt: skip
-    excluded = np.array([[False, True], [True, False]])
     return DeepPotential(
         ("O", "H"),
         Descriptor(
@@ -42,11 +41,10 @@ def small_model() -> DeepPotential:
             sel_t=np.array([4, 9]),
             n_norm=13,
             axis_neuron=2,
-            type_one_side=False,
             davg_tk=rng.normal(size=(2, 4)),
             dstd_tk=rng.uniform(0.1, 1, (2, 4)),
-            excluded_tt=excluded,
-            embeddings=((nets[0], None), (None, nets[3])),
+            net_tt=np.array([[0, -1], [-1, 1]]),
+            embeddings=(nets[0], nets[3]),
         ),
         Fitting(tuple(fitting), np.array([-1.0, 2.0]), np.array([True, False])),
         Provenance(source_file="ä.pb", notes=("one", "two"), min_nbor_dist=0.9),

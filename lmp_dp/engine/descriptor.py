@@ -74,7 +74,7 @@ def beyond_tables(descriptor: Descriptor, centre: int, rows_nsk: Array, filled_n
     for neighbour, count in enumerate(descriptor.sel_t.tolist()):
         slots = slice(start, start + count)
         start += count
-        tabulated = descriptor.tables[centre][neighbour] if descriptor.tables else None
+        tabulated = descriptor.table(centre, neighbour)
         if tabulated is not None:
             outside_ns = (rows_nsk[:, slots, 0] > tabulated.inner) & filled_ns[:, slots]
             beyond += int(outside_ns.sum())
@@ -103,11 +103,11 @@ def _embed(
 ) -> tuple[Array, Callable[[Array], Array]]:
     """G of each slot by table or net, and the way back from dE/dG to dE/ds."""
     if not descriptor.tables:
-        net = descriptor.embeddings[centre][neighbour]
+        net = descriptor.embedding(centre, neighbour)
         assert net is not None
         g_pm, slopes = network.forward(net, s_p[:, None])
         return g_pm, lambda dg_pm: network.backward(net, dg_pm, slopes)[:, 0]
-    tabulated, padding_tjm = descriptor.tables[centre][neighbour], descriptor.padding_tjm
+    tabulated, padding_tjm = descriptor.table(centre, neighbour), descriptor.padding_tjm
     assert tabulated is not None
     assert padding_tjm is not None
     xp = namespace_of(s_p)

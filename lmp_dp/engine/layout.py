@@ -103,7 +103,7 @@ class Layout:
         self.tabulated = bool(d.tables and neighbours)
         if self.tabulated:
             assert d.padding_tjm is not None
-            tables = [d.tables[t][j] for j in neighbours]
+            tables = [d.table(t, j) for j in neighbours]
             basis_qm = np.concatenate([table.basis_rm for table in tables if table is not None])
             reduction = reduce(d, basis_qm, weight_do)
             self.blocks, self.k_qr, n_columns = _table_blocks(
@@ -120,7 +120,7 @@ class Layout:
                     _padding_moment(net_j, row_k, d.dtype),
                 )
                 for j in neighbours
-                if (net_j := d.embeddings[t][j]) is not None
+                if (net_j := d.embedding(t, j)) is not None
             ]
             self.n_columns = d.n_channels
         self.rank, self.n_axis = reduction.rank, reduction.n_axis

@@ -128,9 +128,6 @@ def _in_namespace(model: DeepPotential, xp: ModuleType) -> DeepPotential:
     if xp is np:
         return model
 
-    def move(net: Network | None) -> Network | None:
-        return None if net is None else _moved(net, xp)
-
     d, fitting = model.descriptor, model.fitting
     return dataclasses.replace(
         model,
@@ -138,7 +135,7 @@ def _in_namespace(model: DeepPotential, xp: ModuleType) -> DeepPotential:
             d,
             davg_tk=xp.asarray(d.davg_tk),
             dstd_tk=xp.asarray(d.dstd_tk),
-            embeddings=tuple(tuple(move(net) for net in row) for row in d.embeddings),
+            embeddings=tuple(_moved(net, xp) for net in d.embeddings),
         ),
         fitting=dataclasses.replace(fitting, nets=tuple(_moved(net, xp) for net in fitting.nets)),
     )

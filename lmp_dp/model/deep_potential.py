@@ -29,17 +29,15 @@ class Descriptor:
         N in T = Rᵀ G / N: the sum of ``sel`` at training.
     axis_neuron : int
         Number of embedding channels of the second factor in D = Tᵀ T_<.
-    type_one_side : bool
-        One embedding net per neighbour element, not per pair of elements.
     davg_tk, dstd_tk : (n_types, 4) float64 arrays
         Mean and standard deviation of an environment row around a centre of element t;
         a padded slot is the row -davg/dstd, not zero.
-    excluded_tt : (n_types, n_types) bool array
-        [centre, neighbour] pairs that do not see each other (``exclude_types``).
-    embeddings : tuple of tuple of Network or None
-        ``embeddings[centre][neighbour]``; None for excluded pairs. One-sided models share the
-        Network objects between centres. Empty where a compressed model keeps only its tables.
-    tables : tuple of tuple of Table or None
+    net_tt : (n_types, n_types) int array
+        [centre, neighbour] -> index of the pair's net in `embeddings` and `tables`; -1 where the
+        two do not see each other (``exclude_types``). Pairs may share a net.
+    embeddings : tuple of Network
+        The distinct embedding nets. Empty where a compressed model keeps only its tables.
+    tables : tuple of Table
         The tabulated nets of a compressed model, in the same order; empty if not compressed.
     padding_tjm : (n_types, n_types, M) float64 array or None
         Of a compressed model, G(-davg/dstd) of the nets themselves: what padded slots embed to.
@@ -50,12 +48,11 @@ class Descriptor:
     sel_t: np.ndarray
     n_norm: int
     axis_neuron: int
-    type_one_side: bool
     davg_tk: np.ndarray
     dstd_tk: np.ndarray
-    excluded_tt: np.ndarray
-    embeddings: tuple[tuple[Network | None, ...], ...]
-    tables: tuple[tuple[Table | None, ...], ...] = ()
+    net_tt: np.ndarray
+    embeddings: tuple[Network, ...]
+    tables: tuple[Table, ...] = ()
     padding_tjm: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -71,55 +68,81 @@ class Descriptor:
                 raise ModelFileError(f"{name} must be finite and of shape ({n_types}, 4)")
         if (self.dstd_tk == 0.0).any():
             raise ModelFileError("dstd holds a zero")
-        if self.excluded_tt.shape != (n_types, n_types):
-            raise ModelFileError(f"exclude_types has shape {self.excluded_tt.shape}")
-        self._check_embeddings(n_types)
+        self._check_nets(n_types)
         if not 0 < self.axis_neuron <= self.n_channels:
             raise ModelFileError(
                 f"axis_neuron is {self.axis_neuron}, must be in 1..{self.n_channels}"
             )
 
-    def _check_embeddings(self, n_types: int) -> None:
-        if not self.embeddings and not self.tables:
+    def _check_nets(self, n_types: int) -> None:
+        n_nets = len(self._nets)
+        if n_nets == 0:
             raise ModelFileError("the descriptor has neither embedding nets nor tables")
-        for rows in filter(None, (self.embeddings, self.tables)):
-            if len(rows) != n_types or any(len(row) != n_types for row in rows):
-                raise ModelFileError(f"need {n_types} x {n_types} embedding nets")
-            for centre, row in enumerate(rows):
-                for neighbour, net in enumerate(row):
-                    if net is None:
-                        if not self.excluded_tt[centre, neighbour]:
-                            raise ModelFileError(f"embedding {centre}-{neighbour} is missing")
-                    elif net.n_channels != self.n_channels or net.dtype != self.dtype:
-                        raise ModelFileError(
-                            f"embedding {centre}-{neighbour} gives {net.n_channels} channels in "
-                            f"{net.dtype}; expected {self.n_channels} in {self.dtype}"
-                        )
-                    elif isinstance(net, Network) and net.n_in != 1:
-                        raise ModelFileError(
-                            f"embedding {centre}-{neighbour} takes {net.n_in} values, expected 1"
-                        )
+        if self.tables and len(self.tables) != n_nets:
+            raise ModelFileError(f"{n_nets} embedding nets, but {len(self.tables)} tables")
+        if self.net_tt.shape != (n_types, n_types) or self.net_tt.dtype.kind != "i":
+            raise ModelFileError(
+                f"net_tt has shape {self.net_tt.shape} and type {self.net_tt.dtype}, expected "
+                f"integers of shape ({n_types}, {n_types})"
+            )
+        used = np.unique(self.net_tt[self.net_tt != -1])
+        if not np.array_equal(used, np.arange(n_nets)):
+            raise ModelFileError(
+                f"net_tt must name each of {n_nets} embedding nets or be -1, found {len(used)} "
+                f"numbers from {used.min(initial=0)} to {used.max(initial=0)}"
+            )
+        nets: dict[str, Network | Table] = {
+            **{f"embedding net {n}": net for n, net in enumerate(self.embeddings)},
+            **{f"table {n}": table for n, table in enumerate(self.tables)},
+        }
+        for name, net in nets.items():
+            if net.n_channels != self.n_channels or net.dtype != self.dtype:
+                raise ModelFileError(
+                    f"{name} gives {net.n_channels} channels in {net.dtype}; "
+                    f"expected {self.n_channels} in {self.dtype}"
+                )
+            if isinstance(net, Network) and net.n_in != 1:
+                raise ModelFileError(f"{name} takes {net.n_in} values, expected 1")
         if self.tables:
             shape = (n_types, n_types, self.n_channels)
             if self.padding_tjm is None or self.padding_tjm.shape != shape:
                 raise ModelFileError(f"a compressed model needs padding of shape {shape}")
 
-    def _any(self) -> Network | Table:
-        for row in self.embeddings or self.tables:
-            for net in row:
-                if net is not None:
-                    return net
-        raise ModelFileError("the descriptor has no embedding net at all")
+    def embedding(self, centre: int, neighbour: int) -> Network | None:
+        """Embedding net of a pair; None if it is excluded or the model keeps only its tables."""
+        n = self.net_tt[centre, neighbour]
+        return self.embeddings[n] if self.embeddings and n >= 0 else None
+
+    def table(self, centre: int, neighbour: int) -> Table | None:
+        """Tabulated net of a pair; None if it is excluded or the model is not compressed."""
+        n = self.net_tt[centre, neighbour]
+        return self.tables[n] if self.tables and n >= 0 else None
+
+    @property
+    def excluded_tt(self) -> np.ndarray:
+        """[centre, neighbour] pairs that do not see each other, (n_types, n_types) bool."""
+        return self.net_tt < 0
+
+    @property
+    def type_one_side(self) -> bool:
+        """Whether centres share nets, and a neighbour's net is the same for all of them."""
+        pairs_nj = np.array([(self.net_tt == n).any(axis=0) for n in range(self.net_tt.max() + 1)])
+        shared = len(pairs_nj) < (self.net_tt >= 0).sum()
+        return bool(shared and (pairs_nj.sum(axis=0) <= 1).all())
+
+    @property
+    def _nets(self) -> tuple[Network | Table, ...]:
+        return self.embeddings or self.tables
 
     @property
     def n_channels(self) -> int:
         """M: the width of the embedding nets' last layer."""
-        return self._any().n_channels
+        return self._nets[0].n_channels
 
     @property
     def dtype(self) -> np.dtype:
         """Precision in which embedding and descriptor are evaluated."""
-        return self._any().dtype
+        return self._nets[0].dtype
 
     @property
     def n_out(self) -> int:

@@ -154,28 +154,17 @@ def _read_descriptor(
     activation = _activation(graph, "filter_type_", section.get("descriptor", {}))
     if one_side:
         excluded_tt = _excluded_by_mask(graph, n_types)
-        shared = [
-            _embedding_net(graph, "filter_type_all", j, activation)
-            if not excluded_tt[:, j].all()
-            else None
-            for j in range(n_types)
-        ]
-        nets = [[None if excluded_tt[i, j] else shared[j] for j in range(n_types)]
-                for i in range(n_types)]  # fmt: skip
+        neighbours = np.nonzero(~excluded_tt.all(axis=0))[0]
+        sources = [("filter_type_all", j) for j in neighbours.tolist()]
+        net_tt = np.where(excluded_tt, -1, np.searchsorted(neighbours, np.arange(n_types)))
     else:
         excluded_tt = np.array(
             [[not graph.is_const(f"filter_type_{i}/matrix_1_{j}") for j in range(n_types)]
              for i in range(n_types)]
         )  # fmt: skip
-        nets = [
-            [
-                None
-                if excluded_tt[i, j]
-                else _embedding_net(graph, f"filter_type_{i}", j, activation)
-                for j in range(n_types)
-            ]
-            for i in range(n_types)
-        ]
+        sources = [(f"filter_type_{i}", j) for i, j in np.argwhere(~excluded_tt).tolist()]
+        net_tt = np.full((n_types, n_types), -1)
+        net_tt[~excluded_tt] = np.arange(len(sources))
     davg_tk, dstd_tk = (
         _tiled_statistics(graph.const(f"descrpt_attr/{name}"), name, n_types, int(sel.sum()))
         for name in ("t_avg", "t_std")
@@ -187,11 +176,10 @@ def _read_descriptor(
         sel_t=sel,
         n_norm=int((graph.const(original) if graph.is_const(original) else sel).sum()),
         axis_neuron=_axis_neuron(graph, section),
-        type_one_side=one_side,
         davg_tk=davg_tk,
         dstd_tk=dstd_tk,
-        excluded_tt=excluded_tt,
-        embeddings=tuple(tuple(row) for row in nets),
+        net_tt=net_tt,
+        embeddings=tuple(_embedding_net(graph, scope, j, activation) for scope, j in sources),
     )
 
 

@@ -1,4 +1,4 @@
-"""The model file: one HDF5 file per model, schema version 1 (documented in SCHEMA.md).
+"""The model file: one HDF5 file per model, schema version 2 (documented in SCHEMA.md).
 
 `save` writes a complete file or none (a temporary file is renamed at the end); `load` trusts
 nothing: every group and dataset is checked, nothing is unpickled, and the message of a failure
@@ -35,7 +35,7 @@ from lmp_dp.model.network import Layer, Network
 from lmp_dp.model.table import Table
 
 FORMAT = "lmp_dp"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SEAL_BYTES = 512  # the smallest user block of HDF5
 _SEAL = b"lmp_dp model: HDF5 from byte 512 on, of which the SHA-256 is "
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -123,17 +123,14 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
     group.attrs["rcut_smth"] = d.rcut_smth
     group.attrs["n_norm"] = d.n_norm
     group.attrs["axis_neuron"] = d.axis_neuron
-    group.attrs["type_one_side"] = d.type_one_side
     group["sel_t"] = np.asarray(d.sel_t, dtype=np.int64)
     group["davg_tk"] = d.davg_tk
     group["dstd_tk"] = d.dstd_tk
-    group["excluded_tt"] = d.excluded_tt
-    for kind, rows, write in (
-        ("embedding", d.embeddings, _write_network),
-        ("table", d.tables, _write_table),
-    ):
-        for name, net in _by_name(rows, d.type_one_side).items():
-            write(group.create_group(f"{kind}/{name}"), net)
+    group["net_tt"] = np.asarray(d.net_tt, dtype=np.int64)
+    for n, net in enumerate(d.embeddings):
+        _write_network(group.create_group(f"embedding/net_{n}"), net)
+    for n, table in enumerate(d.tables):
+        _write_table(group.create_group(f"table/net_{n}"), table)
     if d.padding_tjm is not None:
         group["padding_tjm"] = d.padding_tjm
 
@@ -155,16 +152,6 @@ def _write(file: h5py.File, model: DeepPotential) -> None:
         for name in ("fparam_f", "aparam_af"):
             if (values := getattr(frame, name)) is not None:
                 group[name] = values
-
-
-def _by_name(rows: tuple[tuple[Any, ...], ...], one_side: bool) -> dict[str, Any]:
-    """Name in the file -> net or table: ``all_J`` if one-sided, else ``I_J`` (centre first)."""
-    return {
-        f"all_{j}" if one_side else f"{i}_{j}": net
-        for i, row in enumerate(rows)
-        for j, net in enumerate(row)
-        if net is not None
-    }
 
 
 def _write_table(group: h5py.Group, table: Table) -> None:
@@ -246,6 +233,10 @@ class _Reader:
             raise ModelFileError(f"group {self._where(name)} is missing")
         return _Reader(item)
 
+    def count(self, name: str) -> int:
+        """Number of members of a group; 0 if it is absent."""
+        return len(self.sub(name).group) if self.has(name) else 0
+
     def has(self, name: str) -> bool:
         return name in self.group
 
@@ -297,9 +288,9 @@ def _read(file: _Reader) -> DeepPotential:
     if "format" not in file.group.attrs or file.attr("format", str) != FORMAT:
         raise ModelFileError(f"not a model of lmp_dp (attribute 'format' is not '{FORMAT}')")
     version = file.attr("format_version", int)
-    if version != FORMAT_VERSION:
+    if not 1 <= version <= FORMAT_VERSION:
         raise ModelFileError(
-            f"format version {version} found, this lmp_dp reads version {FORMAT_VERSION}; "
+            f"format version {version} found, this lmp_dp reads 1 to {FORMAT_VERSION}; "
             + ("update lmp-dp" if version > FORMAT_VERSION else "convert the model again")
         )
     if file.attr("model_type", str) != "energy":
@@ -307,7 +298,7 @@ def _read(file: _Reader) -> DeepPotential:
     type_map = file.texts("type_map")
     if not 0 < len(type_map) <= _MAX_TYPES:
         raise ModelFileError(f"type_map has {len(type_map)} elements")
-    descriptor = _read_descriptor(file.sub("descriptor"), len(type_map))
+    descriptor = _read_descriptor(file.sub("descriptor"), version)
     fitting = _read_fitting(file.sub("fitting"), len(type_map))
     return DeepPotential(
         type_map=type_map,
@@ -322,26 +313,18 @@ def _read(file: _Reader) -> DeepPotential:
     )
 
 
-def _read_descriptor(group: _Reader, n_types: int) -> Descriptor:
+def _read_descriptor(group: _Reader, version: int) -> Descriptor:
     kind = group.attr("type", str)
     if kind != "se_e2_a":
         raise ModelFileError(f"descriptor '{kind}' found, expected 'se_e2_a'")
-    one_side = group.attr("type_one_side", bool)
-    excluded_tt = group.array("excluded_tt", "b", 2)
-    if excluded_tt.shape != (n_types, n_types):
-        raise ModelFileError(f"excluded_tt has shape {excluded_tt.shape}")
+    if version == 1:
+        net_tt, names = _nets_of_version_1(group)
+    else:
+        net_tt = group.array("net_tt", "i", 2)
+        names = [f"net_{n}" for n in range(max(map(group.count, ("embedding", "table"))))]
 
-    def rows(kind: str, read: Callable[[_Reader], _T]) -> tuple[tuple[_T | None, ...], ...]:
-        if not group.has(kind):
-            return ()
-        found = {name: read(group.sub(f"{kind}/{name}")) for name in group.sub(kind).group}
-        return tuple(
-            tuple(
-                None if excluded_tt[i, j] else found.get(f"all_{j}" if one_side else f"{i}_{j}")
-                for j in range(n_types)
-            )
-            for i in range(n_types)
-        )
+    def nets(kind: str, read: Callable[[_Reader], _T]) -> tuple[_T, ...]:
+        return tuple(read(group.sub(f"{kind}/{n}")) for n in names) if group.has(kind) else ()
 
     return Descriptor(
         rcut=group.attr("rcut", float),
@@ -349,14 +332,23 @@ def _read_descriptor(group: _Reader, n_types: int) -> Descriptor:
         sel_t=group.array("sel_t", "iu", 1),
         n_norm=group.attr("n_norm", int),
         axis_neuron=group.attr("axis_neuron", int),
-        type_one_side=one_side,
         davg_tk=group.array("davg_tk", "f", 2),
         dstd_tk=group.array("dstd_tk", "f", 2),
-        excluded_tt=excluded_tt,
-        embeddings=rows("embedding", _read_network),
-        tables=rows("table", _read_table),
+        net_tt=net_tt,
+        embeddings=nets("embedding", _read_network),
+        tables=nets("table", _read_table),
         padding_tjm=group.array("padding_tjm", "f", 3) if group.has("padding_tjm") else None,
     )
+
+
+def _nets_of_version_1(group: _Reader) -> tuple[np.ndarray, list[str]]:
+    """`net_tt` and the nets' names: ``all_J`` if one-sided, else ``I_J``."""
+    excluded_tt = group.array("excluded_tt", "b", 2)
+    one_side = group.attr("type_one_side", bool)
+    net_tt, names = np.full(excluded_tt.shape, -1), dict[str, int]()
+    for i, j in np.argwhere(~excluded_tt).tolist():
+        net_tt[i, j] = names.setdefault(f"all_{j}" if one_side else f"{i}_{j}", len(names))
+    return net_tt, list(names)
 
 
 def _read_fitting(group: _Reader, n_types: int) -> Fitting:

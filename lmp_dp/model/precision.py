@@ -22,20 +22,14 @@ def cast(model: DeepPotential, precision: str) -> DeepPotential:
     if precision not in ("float64", "float32"):
         raise InputError(f"precision '{precision}' is unknown; choose float64 or float32")
     d, fitting = model.descriptor, model.fitting
-    embeddings = tuple(
-        tuple(None if net is None else cast_network(net, precision) for net in row)
-        for row in d.embeddings
-    )
-    tables = tuple(
-        tuple(
-            None if table is None else dataclasses.replace(table, dtype=np.dtype(precision))
-            for table in row
-        )
-        for row in d.tables
-    )
+    dtype = np.dtype(precision)
     return dataclasses.replace(
         model,
-        descriptor=dataclasses.replace(d, embeddings=embeddings, tables=tables),
+        descriptor=dataclasses.replace(
+            d,
+            embeddings=tuple(cast_network(net, precision) for net in d.embeddings),
+            tables=tuple(dataclasses.replace(table, dtype=dtype) for table in d.tables),
+        ),
         fitting=dataclasses.replace(
             fitting, nets=tuple(cast_network(net, precision) for net in fitting.nets)
         ),

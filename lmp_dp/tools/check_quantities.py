@@ -113,10 +113,13 @@ def tolerances(models: Sequence[DeepPotential], frames: Frames, same: bool) -> T
 def relaxation(frames: Frames, model: DeepPotential) -> NDArray[Any]:
     """Factor on a compressed model's tolerances, by the closest pair of each frame."""
     d = model.descriptor
-    tables = [(t, table) for t, row in enumerate(d.tables) for table in row if table is not None]
-    if not tables:
+    if not d.tables:
         return np.ones(len(frames.positions_fac))
-    s_fine = min(table.inner * d.dstd_tk[t, 0] + d.davg_tk[t, 0] for t, table in tables)
+    s_fine = min(
+        d.tables[n].inner * d.dstd_tk[t, 0] + d.davg_tk[t, 0]
+        for (t, _), n in np.ndenumerate(d.net_tt)
+        if n >= 0
+    )
     factors = []
     for positions_ac, cell_cc in zip(frames.positions_fac, frames.cells_fcc, strict=True):
         nb = periodic.build(positions_ac, frames.types_a, cell_cc, 1.0 / s_fine).neighbourhood

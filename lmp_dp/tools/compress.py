@@ -95,31 +95,23 @@ def compress(
     if step is not None and not 1e-4 <= step <= 1.0:
         raise InputError(f"step is {step}, expected 1e-4 <= step <= 1")
 
-    n_types = len(model.type_map)
     padding_t = -d.davg_tk[:, 0] / d.dstd_tk[:, 0]
     inner_t = (_s(distance, d.rcut, d.rcut_smth) - d.davg_tk[:, 0]) / d.dstd_tk[:, 0]
-    tables: dict[int, Table] = {}
-    pairs = [(i, j) for i in range(n_types) for j in range(n_types)]
-    padding_tjm = np.zeros((n_types, n_types, d.n_channels))
-    for count, (i, j) in enumerate(pairs):
-        net = d.embeddings[i][j]
-        if net is None:
-            continue
-        progress(f"{model.type_map[i]}-{model.type_map[j]}", count / len(pairs))
-        padding_tjm[i, j] = jet.evaluate(net, padding_t[i : i + 1])[0][0]
-        if id(net) not in tables:  # one-sided models share a net between centres
-            centres = [c for c in range(n_types) if d.embeddings[c][j] is net]
-            span = _Range(
-                float(padding_t[centres].min()),
-                float(inner_t[centres].max()),
-            )
-            tables[id(net)] = _tabulate(net, padding_t[centres], span, tolerance, step)
+    tables: list[Table] = []
+    padding_tjm = np.zeros((*d.net_tt.shape, d.n_channels))
+    for n, net in enumerate(d.embeddings):
+        pairs = np.argwhere(d.net_tt == n).tolist()
+        i, j = pairs[0]
+        progress(f"{model.type_map[i]}-{model.type_map[j]}", n / len(d.embeddings))
+        for i, j in pairs:
+            padding_tjm[i, j] = jet.evaluate(net, padding_t[i : i + 1])[0][0]
+        centres = sorted({i for i, _ in pairs})
+        span = _Range(float(padding_t[centres].min()), float(inner_t[centres].max()))
+        tables.append(_tabulate(net, padding_t[centres], span, tolerance, step))
     descriptor = dataclasses.replace(
         d,
         embeddings=() if drop_networks else d.embeddings,
-        tables=tuple(
-            tuple(None if net is None else tables[id(net)] for net in row) for row in d.embeddings
-        ),
+        tables=tuple(tables),
         padding_tjm=padding_tjm,
     )
     return dataclasses.replace(model, descriptor=descriptor)
@@ -284,20 +276,18 @@ def main(args: argparse.Namespace) -> int:
             ),
         )
     save(compressed, args.destination)
-    unique = {id(t): t for row in compressed.descriptor.tables for t in row if t is not None}
-    size = sum(t.coefficients_pkr.nbytes for t in unique.values())
+    tables = compressed.descriptor.tables
+    size = sum(t.coefficients_pkr.nbytes for t in tables)
     print(
-        f"{args.destination}: {len(unique)} tables, {size / 1e6:.1f} MB, "
-        f"up to {max(t.rank for t in unique.values())} basis functions for "
+        f"{args.destination}: {len(tables)} tables, {size / 1e6:.1f} MB, "
+        f"up to {max(t.rank for t in tables)} basis functions for "
         f"{compressed.descriptor.n_channels} channels, "
-        f"error of G {max(t.error for t in unique.values()):.1e}, "
-        f"of dG/ds {max(t.slope_error for t in unique.values()):.1e}"
+        f"error of G {max(t.error for t in tables):.1e}, "
+        f"of dG/ds {max(t.slope_error for t in tables):.1e}"
     )
     kinked = {
         layer.activation
-        for row in model.descriptor.embeddings
-        for net in row
-        if net is not None
+        for net in model.descriptor.embeddings
         for layer in net.layers
         if layer.activation in ("relu", "relu6")
     }

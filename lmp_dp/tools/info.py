@@ -32,9 +32,8 @@ def describe(path: str, model: DeepPotential) -> dict[str, Any]:
     """What `info` prints, as a dict of plain values."""
     d, fitting, source = model.descriptor, model.fitting, model.provenance
     pairs = [[model.type_map[i], model.type_map[j]] for i, j in np.argwhere(d.excluded_tt).tolist()]
-    nets = {net.widths for row in d.embeddings for net in row if net is not None}
-    activations = {net.layers[0].activation for row in d.embeddings for net in row if net}
-    tables = {id(table): table for row in d.tables for table in row if table is not None}
+    nets = {net.widths for net in d.embeddings}
+    activations = {net.layers[0].activation for net in d.embeddings}
     return {
         "file": path,
         "elements": list(model.type_map),
@@ -46,13 +45,13 @@ def describe(path: str, model: DeepPotential) -> dict[str, Any]:
         "embedding_net": [list(widths) for widths in sorted(nets)],
         "embedding_activation": sorted(activations),
         "tables": {
-            "count": len(tables),
-            "megabytes": round(sum(t.coefficients_pkr.nbytes for t in tables.values()) / 1e6, 2),
-            "basis_functions": sorted(table.rank for table in tables.values()),
-            "error_of_G": max(table.error for table in tables.values()),
-            "error_of_dG_ds": max(table.slope_error for table in tables.values()),
+            "count": len(d.tables),
+            "megabytes": round(sum(t.coefficients_pkr.nbytes for t in d.tables) / 1e6, 2),
+            "basis_functions": sorted(table.rank for table in d.tables),
+            "error_of_G": max(table.error for table in d.tables),
+            "error_of_dG_ds": max(table.slope_error for table in d.tables),
         }
-        if tables
+        if d.tables
         else None,
         "axis_neuron": d.axis_neuron,
         "type_one_side": d.type_one_side,

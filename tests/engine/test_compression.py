@@ -17,6 +17,7 @@ from lmp_dp.engine.reduction import feature_count, reduce
 from lmp_dp.errors import InputError, RangeError
 from lmp_dp.model import load, save
 from lmp_dp.model.network import ACTIVATIONS
+from lmp_dp.model.precision import cast
 from lmp_dp.tools.compress import compress
 
 BACKENDS = ("reference", "cpu")
@@ -54,6 +55,27 @@ def test_one_sided_and_excluded_types(name: str, backend: str, converted) -> Non
         np.testing.assert_allclose(found.forces, exact.forces, rtol=0, atol=1e-6)
 
 
+@needs_tensorflow
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_shared_nets_stay_shared(precision: str, converted, tmp_path: Path) -> None:
+    """Six nets for the 36 pairs of a one-sided model, through cast, compress, save and load."""
+    model = cast(load(converted("hea_one_sided")), precision)
+    found = compress(model, min_distance=0.5, tolerance=1e-6)
+    assert len(found.descriptor.tables) == len(found.descriptor.embeddings) == 6
+    save(found, tmp_path / "model.h5")
+    again = load(tmp_path / "model.h5")
+    frame = recorded_frames("hea_one_sided")[0]
+    for backend in BACKENDS:
+        one, two = (
+            Potential(m, backend=backend, threads=1, sel="ignore", table="ignore").evaluate(
+                frame.positions, frame.types, frame.cell
+            )
+            for m in (found, again)
+        )
+        assert one.energy == two.energy
+        np.testing.assert_array_equal(one.forces, two.forces)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forces_are_the_derivative_of_the_tabulated_energy(backend: str, compressed) -> None:
     """To finite-difference accuracy (see test_derivatives), also where tables are coarse."""
@@ -77,7 +99,7 @@ def test_error_falls_as_the_fifth_power_of_the_step(name: str, request) -> None:
     steps = (0.1, 0.03, 0.01, 0.003)
     for step in steps:
         tabulated = compress(model, step=step, tolerance=1e-15)
-        errors.append(max(t.error for row in tabulated.descriptor.tables for t in row))
+        errors.append(max(t.error for t in tabulated.descriptor.tables))
     round_off = 1e-12  # some 10^3 units in the last place of G of order 1, from the basis change
     for (h1, e1), (h2, e2) in zip(
         zip(steps, errors, strict=True), list(zip(steps, errors, strict=True))[1:], strict=False
@@ -90,7 +112,7 @@ def test_tolerance_is_kept(water_model: Path) -> None:
     model = load(water_model)
     largest = 3.0  # of |G| of these nets
     for tolerance in (1e-5, 1e-7, 1e-9):
-        tables = [t for row in compress(model, tolerance=tolerance).descriptor.tables for t in row]
+        tables = compress(model, tolerance=tolerance).descriptor.tables
         # basis and pieces contribute one tolerance each, sums over channels a little more
         assert max(t.error for t in tables) <= 5 * tolerance * largest
     assert sum(t.coefficients_pkr.nbytes for t in tables) < 2e6  # all four fit the L2 cache
@@ -112,7 +134,7 @@ def test_curvature_is_the_derivative_of_the_slope(name: str) -> None:
 @pytest.mark.parametrize("name", ["oh_two_sided", "oh_one_sided", "oh_overflow", "cu_tiny"])
 def test_jets_of_networks(name: str, converted) -> None:
     """G, G', G'' of nets with time steps and joins, against differences (error h^2 and eps/h)."""
-    net = load(converted(name)).descriptor.embeddings[0][0]
+    net = load(converted(name)).descriptor.embeddings[0]
     s = np.linspace(-1, 4, 101) + 0.00123
     _, dg, ddg = jet.evaluate(net, s)
     plus, minus = (jet.evaluate(net, s + h) for h in (1e-5, -1e-5))
@@ -122,7 +144,7 @@ def test_jets_of_networks(name: str, converted) -> None:
 
 
 def test_outside_of_the_table_is_a_straight_line(compressed) -> None:
-    tabulated = compressed["cu"].descriptor.tables[0][0]
+    tabulated = compressed["cu"].descriptor.tables[0]
     beyond = tabulated.upper + np.array([1e-9, 1.0, 2.0])
     g, dg = table.forward(tabulated, beyond)
     np.testing.assert_allclose(g[2] - g[1], dg[0], rtol=1e-9, atol=1e-12)
@@ -136,7 +158,7 @@ def test_features_and_folded_weights_give_the_first_layer(compressed) -> None:
     """z = D W directly, and by features S_ab and folded weights."""
     rng = np.random.default_rng(6)
     d = compressed["water"].descriptor
-    basis = np.concatenate([t.basis_rm for t in d.tables[0]])
+    basis = np.concatenate([t.basis_rm for t in (d.table(0, 0), d.table(0, 1))])
     weight = rng.normal(size=(d.n_out, 7))
     reduction = reduce(d, basis, weight)
     b_kq = rng.normal(size=(4, len(basis)))
@@ -243,7 +265,7 @@ def test_command_and_file(cu_model: Path, tmp_path: Path, capsys) -> None:
     assert "keeps only tables" in capsys.readouterr().err
     one, two = load(target), tmp_path / "copy.h5"
     save(one, two)
-    assert load(two).descriptor.tables[0][0].rank == one.descriptor.tables[0][0].rank
+    assert load(two).descriptor.tables[0].rank == one.descriptor.tables[0].rank
 
 
 @pytest.mark.parametrize(

@@ -230,8 +230,7 @@ def reversed_types(model: DeepPotential) -> DeepPotential:
             sel_t=d.sel_t[::-1],
             davg_tk=d.davg_tk[::-1],
             dstd_tk=d.dstd_tk[::-1],
-            excluded_tt=d.excluded_tt[::-1, ::-1],
-            embeddings=tuple(row[::-1] for row in d.embeddings[::-1]),
+            net_tt=d.net_tt[::-1, ::-1],
         ),
         fitting=dataclasses.replace(
             fitting,

@@ -235,7 +235,7 @@ def test_without_a_script_the_operations_decide(tmp_path: Path) -> None:
     graph.remove("train_attr/")
     convert(graph.write(tmp_path / "model.pb"), tmp_path / "model.h5")
     model = load(tmp_path / "model.h5")
-    assert model.descriptor.embeddings[0][0].layers[0].activation == "tanh"
+    assert model.descriptor.embeddings[0].layers[0].activation == "tanh"
     assert model.fitting.nets[0].layers[0].activation == "sigmoid"
 
     graph = EditableGraph("oh_overflow")  # silut: made of several operations

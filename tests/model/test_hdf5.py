@@ -10,13 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
-from conftest import INPUTS, TRAINED
+from conftest import INPUTS, TRAINED, needs_tensorflow
 from lmp_dp.errors import ModelFileError
 from lmp_dp.model import (
     load,
     save,
 )
 from lmp_dp.model.hdf5 import SEAL_BYTES, seal
+from lmp_dp.tools.compress import compress
 from small_model import small_model
 
 
@@ -55,7 +56,7 @@ def test_shipped_models_round_trip(cu_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.attrs.__setitem__("format_version", 2), "version 2 found.*update lmp-dp"),
+        (lambda f: f.attrs.__setitem__("format_version", 3), "version 3 found.*update lmp-dp"),
         (lambda f: f.attrs.__setitem__("format", "other"), "not a model of lmp_dp"),
         (lambda f: f.attrs.__delitem__("format"), "not a model of lmp_dp"),
         (lambda f: f.__delitem__("descriptor/sel_t"), "dataset /descriptor/sel_t is missing"),
@@ -64,7 +65,10 @@ def test_shipped_models_round_trip(cu_model: Path, tmp_path: Path) -> None:
         (lambda f: f["descriptor"].attrs.__setitem__("rcut", "x"), "@rcut has the unusable value"),
         (lambda f: f["descriptor"].attrs.__setitem__("rcut", 0.1), "need 0 <= rcut_smth < rcut"),
         (lambda f: f["descriptor"].attrs.__setitem__("axis_neuron", 7), "axis_neuron is 7"),
-        (lambda f: f.__delitem__("descriptor/embedding/0_0"), "embedding 0-0 is missing"),
+        (lambda f: f.__delitem__("descriptor/embedding/net_0"), "/embedding/net_0 is missing"),
+        (lambda f: f["descriptor/net_tt"].__setitem__((0, 1), 2), "name each of 2 embedding nets"),
+        (lambda f: f["descriptor/net_tt"].__setitem__((1, 1), 0), "name each of 2 embedding nets"),
+        (lambda f: f["descriptor/net_tt"].__setitem__((0, 1), -2), "name each of 2 embedding nets"),
         (
             lambda f: f["fitting/net_0/layer_1"].attrs.__setitem__("joins", "double"),
             r"/fitting/net_0: a layer 5 -> 5 cannot join its input 'double'",
@@ -88,6 +92,63 @@ def test_inconsistent_files_are_refused(path: Path, change, message: str) -> Non
     with pytest.raises(ModelFileError, match=message) as caught:
         load(path)
     assert str(path) in str(caught.value)
+
+
+def as_version_1(path: Path, one_side: bool) -> None:
+    """Rewrite a model file as the first version of the format had it."""
+    with h5py.File(path, "r+") as file:
+        group = file["descriptor"]
+        net_tt = group["net_tt"][()]
+        del group["net_tt"]
+        file.attrs["format_version"] = 1
+        group.attrs["type_one_side"] = one_side
+        group["excluded_tt"] = net_tt < 0
+        for kind in ("embedding", "table"):
+            if kind in group:
+                group.move(kind, "old")
+                for (i, j), n in np.ndenumerate(net_tt):
+                    name = f"{kind}/all_{j}" if one_side else f"{kind}/{i}_{j}"
+                    if n >= 0 and name not in group:
+                        group.copy(f"old/net_{n}", name)
+                del group["old"]
+    seal(path)
+
+
+def test_version_1_is_read(path: Path) -> None:
+    as_version_1(path, one_side=False)
+    assert_same(load(path), small_model())
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("name", ["hea_one_sided", "hco_exclude_one_sided"])
+def test_version_1_shares_nets_by_name(name: str, converted, tmp_path: Path) -> None:
+    model = compress(load(converted(name)), min_distance=0.8, tolerance=1e-3)
+    assert model.descriptor.type_one_side
+    path = tmp_path / "model.h5"
+    save(model, path)
+    as_version_1(path, one_side=True)
+    assert_same(load(path), model)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_shipped_models_are_read_as_they_stand(name: str) -> None:
+    """Version 1: every net of every pair, against the file's own datasets."""
+    path = INPUTS / "models" / f"{name}.h5"
+    d = load(path).descriptor
+    with h5py.File(path) as file:
+        assert file.attrs["format_version"] == 1
+        group = file["descriptor/embedding"]
+        assert len(group) == len(d.embeddings)
+        for i, j in np.ndindex(d.net_tt.shape):
+            net, layers = d.embedding(i, j), group[f"{i}_{j}"]
+            assert len(net.layers) == len(layers)
+            for k, layer in enumerate(net.layers):
+                for key in ("weight_io", "bias_o", "idt_o"):
+                    if getattr(layer, key) is None:
+                        assert key not in layers[f"layer_{k}"]
+                    else:
+                        expected = layers[f"layer_{k}"][key][()]
+                        np.testing.assert_array_equal(getattr(layer, key), expected, strict=True)
 
 
 def test_not_a_model_file(tmp_path: Path) -> None:
