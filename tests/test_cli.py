@@ -198,18 +198,14 @@ def test_steps_that_fill_the_memory(model: Path, capsys) -> None:
 def test_training_input_of_the_wrong_shape(capsys) -> None:
     """Said before the graph is read, which takes TensorFlow."""
     for content, text in (
-        ("[" * 100_000, "cannot be used: maximum recursion depth exceeded"),
-        ('{"model": ' + "[" * 400 + "]" * 400 + "}", "'model' is of type list, expected dict"),
+        ("[" * 100_000, "cannot read the training input input.json: maximum recursion depth"),
+        ('{"model": ' + "[" * 400 + "]" * 400 + "}", "'model' of the training input is '[[["),
         ("[1, 2]", "is not a JSON object"),
-        ('{"model": null}', "'model' is of type NoneType, expected dict"),
-        ('{"model": {"descriptor": [1]}}', "'descriptor' is of type list, expected dict"),
-        ('{"fitting_net": 7}', "'fitting_net' is of type int, expected dict"),
-        ('{"descriptor": {"axis_neuron": "4"}}', "'axis_neuron' is of type str, expected int"),
-        ('{"fitting_net": {"activation_function": {}}}', "'activation_function' is of type dict"),
-        ('{"type_map": {"O": 1}}', "'type_map' is of type dict, expected list"),
-        ('{"type_map": ["O", 1]}', "'type_map' is not a list of names"),
-        ("\xff\ud800", "input.json cannot be used: 'utf-8' codec can't decode"),
-        ("{", "input.json cannot be used: Expecting property name"),
+        ('{"model": null}', "'model' of the training input is 'None', expected an object"),
+        ('{"model": {"descriptor": [1]}}', "'descriptor' of the training input is '[1]', expected"),
+        ('{"fitting_net": 7}', "'fitting_net' of the training input is '7', expected an object"),
+        ("\xff\ud800", "cannot read the training input input.json: 'utf-8' codec can't decode"),
+        ("{", "cannot read the training input input.json: Expecting property name"),
     ):
         Path("input.json").write_bytes(content.encode(errors="surrogatepass"))
         assert text in refused(capsys, "convert", GRAPH, "new.h5", "--input", "input.json")

@@ -1,41 +1,50 @@
-"""The training input (input.json): written by hand, and not always for the model at hand."""
+"""DeePMD-kit's training input: the section that describes the model, checked in what is read."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from lmp_dp.errors import ModelFileError
 
+#: What is read of it; anything but the objects may be null.
+_EXPECTED: dict[str, tuple[type, str]] = {
+    "type": (str, "a string"),
+    "type_map": (list, "a list"),
+    "descriptor": (dict, "an object"),
+    "descriptor/type": (str, "a string"),
+    "descriptor/activation_function": (str, "a string"),
+    "descriptor/axis_neuron": (int, "an integer"),
+    "fitting_net": (dict, "an object"),
+    "fitting_net/activation_function": (str, "a string"),
+    "axis_neuron": (int, "an integer"),
+}
 
-def read(text: str, what: str) -> dict[str, Any]:
-    """The training input from its JSON text; what the converter looks at has the type it expects.
+
+def model_section(script: dict[str, Any]) -> dict[str, Any]:
+    """The section "model" of a training input.
 
     Raises
     ------
     ModelFileError
-        It is not JSON, or not of that shape; `what` names it in the message.
+        A part that is read is of another kind than DeePMD-kit has there.
     """
-    try:
-        content = json.loads(text)
-        if not isinstance(content, dict):
-            raise ModelFileError(f"{what} is not a JSON object")
-        # DeePMD-kit stores {"model": ...}; an old or bare input may be the section itself
-        model = _checked(content, "model", dict, content)
-        sections = [_checked(model, name, dict, {}) for name in ("descriptor", "fitting_net")]
-        for section in (model, *sections):
-            _checked(section, "axis_neuron", int, 0)
-            _checked(section, "activation_function", str, None)
-        if not all(isinstance(name, str) for name in _checked(model, "type_map", list, None) or []):
-            raise ValueError("'type_map' is not a list of names")
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{what} cannot be used: {error}") from None
-    return content
+    # DeePMD-kit stores {"model": ...}; an old or bare input may be the section itself
+    section = script.get("model", script)
+    if not isinstance(section, dict):
+        raise _wrong("model", section, "an object")
+    for place, (kind, words) in _EXPECTED.items():
+        *above, key = place.split("/")
+        holder = section.get(above[0], {}) if above else section
+        value = holder.get(key)
+        if not isinstance(value, kind) and (key in holder if kind is dict else value is not None):
+            raise _wrong(place, value, words)
+    names = section.get("type_map") or []
+    if not all(isinstance(name, str) for name in names):
+        raise _wrong("type_map", names, "a list of strings")
+    return section
 
 
-def _checked(section: dict[str, Any], name: str, kind: type, default: Any) -> Any:
-    """An entry of `section`; null only where that is the default."""
-    value = section.get(name, default)
-    if value is not default and not isinstance(value, kind):
-        raise ValueError(f"'{name}' is of type {type(value).__name__}, expected {kind.__name__}")
-    return value
+def _wrong(place: str, value: Any, expected: str) -> ModelFileError:
+    return ModelFileError(
+        f"'{place}' of the training input is {str(value)[:60]!r}, expected {expected}"
+    )
