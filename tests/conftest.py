@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,11 @@ MODELS = TESTS / "models"
 TRAINED = ("cu", "water", "hea")
 RANDOM = tuple(sorted(path.stem for path in MODELS.glob("*.pb")))
 RECORDED = (*RANDOM, *TRAINED)
+
+#: A terminal would take these as a title, a cleared screen, text written backwards, a new line.
+HOSTILE = "\x1b]0;title\x07\x1b[2J\u202etxt\r\n[bold]x[/]y[/nothing] $x {%d} <b>"
+#: How rich colours text and hides the cursor, the only control characters that are ours.
+COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")
 
 needs_deepmd = pytest.mark.skipif(
     importlib.util.find_spec("deepmd") is None, reason="deepmd-kit is not installed"
@@ -41,6 +47,11 @@ class Frame:
     atom_virials: np.ndarray
     fparam: np.ndarray | None = None
     aparam: np.ndarray | None = None
+
+
+def assert_nothing_steers(text: str) -> None:
+    """Nothing but printable text, new lines, and what colours it."""
+    assert all(char.isprintable() or char == "\n" for char in COLOURS.sub("", text)), text
 
 
 def source_graph(name: str) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,18 @@ def test_traceback_on_request(lammps: Lammps) -> None:
     assert result.returncode == 1
     assert "Traceback (most recent call last)" in result.stdout
     assert "missing.h5" in result.stdout
+
+
+def test_names_of_files_steer_nothing(lammps: Lammps, cu_model: Path, tmp_path: Path) -> None:
+    """In our own lines; LAMMPS repeats its commands as they are."""
+    name, escaped = "\x1b[2J{%d}\x7f.h5", r"\x1b[2J{%d}\x7f.h5"
+    shutil.copy(cu_model, tmp_path / name)
+    result = lammps(script(plain(Path(name))))
+    assert result.returncode == 0, result.stdout
+    assert f"\n  model {escaped}, cutoff 6 A\n" in result.stdout
+    result = lammps(script(plain(Path(f"no{name}"))))
+    assert result.returncode == 1
+    assert f"pair_style dp: model file no{escaped} does not exist" in result.stdout
 
 
 # ---------------------------------------------------------------------------- types

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from conftest import INPUTS, needs_deepmd
+from conftest import HOSTILE, INPUTS, assert_nothing_steers, needs_deepmd
 from lmp_dp import cli
 from lmp_dp.tools import bench
 from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, Layout, Run
+from lmp_dp.tools.terminal import Terminal
 
 needs_matplotlib = pytest.mark.skipif(
     bench.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
@@ -186,3 +187,39 @@ def test_says_what_is_missing(
     monkeypatch.setattr(bench.metadata, "version", version)
     with pytest.raises(bench.BenchError, match="deepmd-kit is not installed in this environment"):
         bench.run_bench(water_model, water_data, against=water_model)
+
+
+@needs_matplotlib
+def test_names_of_files_steer_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In tables, and as titles of figures, where $ would begin a formula."""
+    from lmp_dp.tools import bench_plot
+
+    runs = [run(style, time) for style, time in ((DP, 10.0), (DEEPMD, 40.0))]
+    figures = bench._figures(runs)
+    report = BenchReport(
+        model=f"{HOSTILE}$\\x{{$",
+        against=HOSTILE,
+        data=HOSTILE,
+        elements=["O"],
+        precision="float64",
+        compressed=False,
+        steps=1,
+        warm_up=0,
+        repeats=1,
+        timestep_ps=0.0005,
+        skin=2.0,
+        neigh_every=10,
+        date="",
+        machine={},
+        versions={},
+        figures=figures,
+        ratios=bench._ratios(figures, runs),
+        runs=runs,
+    )
+    Terminal().print(bench.table(report))
+    shown = capsys.readouterr().out
+    assert_nothing_steers(shown)
+    assert "[bold]x" in shown
+    assert "4.00" in shown
+    bench_plot.draw([report], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -11,15 +11,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from conftest import MODELS, needs_deepmd
+from conftest import HOSTILE, MODELS, assert_nothing_steers, needs_deepmd
 from lmp_dp import cli
 from lmp_dp.engine import backends
 from lmp_dp.model import load, save
 from lmp_dp.model.precision import cast
-from lmp_dp.tools import check, check_quantities
+from lmp_dp.tools import check, check_quantities, check_report
 from lmp_dp.tools.check_dynamics import Dynamics
 from lmp_dp.tools.compress import compress
 from lmp_dp.tools.lammps_frames import LammpsRunError, Trajectory, atom_style_of
+from lmp_dp.tools.terminal import Terminal
 
 GRAPH = MODELS / "oh_two_sided.pb"
 
@@ -224,3 +225,25 @@ def test_atom_style_of_a_data_file(tmp_path: Path) -> None:
     path.write_text("something else\n")
     with pytest.raises(LammpsRunError, match="is no LAMMPS data file"):
         atom_style_of(path)
+
+
+def test_names_of_files_steer_nothing(
+    converted: Converted, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In tables, on the page, and as labels of figures, where $ would begin a formula."""
+    found = check.run_check([converted("oh_two_sided")], "reference", data, frames=0)
+    report = replace(
+        found,
+        against=HOSTILE,
+        data=HOSTILE,
+        unavailable={"gpu": HOSTILE},
+        comparisons=[replace(one, model=f"{HOSTILE}$\\x{{$") for one in found.comparisons],
+    )
+    check_report.show(report, Terminal())
+    shown = capsys.readouterr().out
+    assert_nothing_steers(shown)
+    assert "[bold]x[/]y[/nothing]" in shown
+    page = check_report.html(report)
+    assert_nothing_steers(page)
+    text = "".join(ElementTree.fromstring(page.removeprefix("<!doctype html>")).itertext())
+    assert text.count(r"\x1b[2J\u202etxt\r\n[bold]x[/]y[/nothing] $x {%d} <b>") == 4
