@@ -2,8 +2,8 @@
 
 Two pair styles that bring their own runtimes (Python here, TensorFlow there) stay apart this way,
 and an error in one is only that. Numbers travel as binary arrays, not as LAMMPS's rounded text.
-`read_data`, `evaluate` and `simulate` start `python -m lmp_dp.tools.lammps_frames`, which is the
-other half of this module.
+`read_data`, `evaluate` and `simulate` start a child Python that calls `_main`, the other half of
+this module.
 
 Axes: _f frames, _a atoms in the order of their IDs, _c Cartesian, _t LAMMPS types, _s samples in
 time, _r distances, _q pairs of types.
@@ -26,12 +26,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmp_dp import child
 from lmp_dp.errors import LmpDpError
 
 BAR_PER_EV_PER_A3 = 1.6021765e6  # LAMMPS's nktv2p in metal units, not CODATA, on purpose
 
 #: Of `simulate`: K, seed of the velocities, g/mol, samples in time, bins of distances.
 TEMPERATURE, SEED, LIGHT, SAMPLES, BINS = 300.0, 4711, 5.0, 100, 100
+
+_WORKER = f"from {__name__} import _main; _main(*sys.argv[1:])"
 
 
 class LammpsRunError(LmpDpError):
@@ -174,7 +177,7 @@ def _run(job: dict[str, Any], arrays: dict[str, Any], what: str) -> dict[str, An
         given, result = Path(directory, "given.npz"), Path(directory, "result.npz")
         np.savez(given, job=json.dumps(job), **arrays)
         done = subprocess.run(
-            [sys.executable, "-m", "lmp_dp.tools.lammps_frames", str(given), str(result)],
+            child.command(_WORKER, str(given), str(result)),
             capture_output=True,
             text=True,
             check=False,
@@ -347,7 +350,3 @@ def _wrapped(positions_ac: NDArray[Any], cell_cc: NDArray[Any]) -> NDArray[Any]:
     """Positions inside of the box: LAMMPS loses atoms that lie far outside."""
     fractional_ac = positions_ac @ np.linalg.inv(cell_cc)
     return positions_ac - np.floor(fractional_ac) @ cell_cc
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
