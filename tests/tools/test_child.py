@@ -59,6 +59,7 @@ def test_nothing_is_imported_from_the_working_directory(
     assert said in done.stdout
 
 
+@pytest.mark.parametrize("folder", ["files"], indirect=True)
 def test_plain_lammps_does_not_either(folder: Path) -> None:
     """The Python that the plugin starts inside of the program lmp."""
     script = f"""
