@@ -121,7 +121,7 @@ def run_bench(
     """
     versions = _versions(with_deepmd=against is not None)
     for path in (data, against):
-        if path is not None and not Path(path).is_file():
+        if path is not None and not os.path.isfile(path):
             raise BenchError(f"{path} does not exist or is no file")
     loaded = load(model)
     if deepmd_layouts is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from importlib import metadata, util
 from pathlib import Path
@@ -80,7 +81,7 @@ def run_check(
     """
     versions = _versions(deepmd=str(against) != REFERENCE)
     for path in [data] if str(against) == REFERENCE else [against, data]:
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise CheckError(f"{path} does not exist or is no file")
     if not models or not backend:
         raise CheckError("there is nothing to compare: name a model file and a backend")
@@ -290,7 +291,8 @@ def main(args: argparse.Namespace) -> int:
 
             Path(args.plot).write_bytes(check_plot.png(check_plot.parity(report)))
         if args.report:
-            Path(args.report).write_text(check_report.html(report))
+            page = check_report.html(report)
+            Path(args.report).write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise CheckError(f"the report cannot be written: {error}") from None
     return 0 if report.passed else 1

@@ -170,10 +170,14 @@ def quoted(path: Path) -> str:
     LammpsRunError
         LAMMPS has no way to write it.
     """
-    for quote in "\"'":
-        if quote not in str(path) and "\n" not in str(path):
-            return f"{quote}{path}{quote}"
-    raise LammpsRunError(f"LAMMPS cannot read a path with line ends or both quotes in it: {path}")
+    text = str(path)
+    free = [quote for quote in "\"'" if quote not in text]
+    if not free or not text.isprintable():
+        raise LammpsRunError(
+            f"LAMMPS cannot read a path with both kinds of quotes, or one that is not printable "
+            f"UTF-8: {text!r}"
+        )
+    return f"{free[0]}{text}{free[0]}"
 
 
 def warnings_of_dp(output: str) -> list[str]:

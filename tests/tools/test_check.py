@@ -267,7 +267,10 @@ def test_a_style_that_fails_is_an_error(
     assert "lmp-dp check: error: pair_style deepmd" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("what", "text"), [("against", "nowhere.pb"), ("data", "nowhere.data")])
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [("against", "nowhere.pb"), ("data", "nowhere.data"), ("data", 999 * "long/" + "path")],
+)
 @needs_deepmd
 def test_missing_files(what: str, text: str, data: Path) -> None:
     paths = {"models": [GRAPH], "against": GRAPH, "data": data} | {what: Path(text)}

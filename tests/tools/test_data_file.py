@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,7 +229,8 @@ def test_written_and_read_again(water: Frames, tmp_path: Path) -> None:
 def test_paths_for_lammps() -> None:
     assert quoted(Path("a b")) == '"a b"'
     assert quoted(Path('a "b"')) == "'a \"b\"'"
-    for name in ('it\'s "b"', "a\nb"):
+    assert quoted(Path("wässrig")) == '"wässrig"'
+    for name in ('it\'s "b"', "a\nb", os.fsdecode(b"a\xff")):
         with pytest.raises(LammpsRunError, match="LAMMPS cannot read a path"):
             quoted(Path(name))
 
