@@ -260,6 +260,10 @@ class ReferenceFrame:
             raise ModelFileError(f"reference_frame: the energy is {self.energy}")
 
 
+#: How the note on a source begins that computes its nets in half precision.
+MIXED_PRECISION = "trained in mixed precision"
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a model comes from; strings are empty and numbers None where the source is silent."""
@@ -276,6 +280,11 @@ class Provenance:
     def __post_init__(self) -> None:
         if self.min_nbor_dist is not None and not np.isfinite(self.min_nbor_dist):
             raise ModelFileError(f"min_nbor_dist is {self.min_nbor_dist}, expected a distance (Å)")
+
+    @property
+    def half_precision(self) -> bool:
+        """True if the source computes its nets in float16 or bfloat16 (a note says so)."""
+        return any(note.startswith(MIXED_PRECISION) for note in self.notes)
 
 
 @dataclass(frozen=True)
