@@ -93,8 +93,8 @@ def main(argv: Sequence[str]) -> int:
     asked_for = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")
     directories = [str(libraries.PLUGIN_DIRECTORY), *asked_for]
     os.environ["LAMMPS_PLUGIN_PATH"] = ":".join(dict.fromkeys(filter(None, directories)))
-    # Python would note Ctrl-C and wait for LAMMPS to return; LAMMPS's program stops at once. A shell
-    # has it ignored in what it starts in the background, and so it stays.
+    # Python would note Ctrl-C and wait for LAMMPS to return; LAMMPS's program stops at once. What a
+    # shell starts in the background ignores it, and goes on doing so.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdout.flush()

@@ -14,6 +14,7 @@
 #include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
+#include "output.h"
 #include "universe.h"
 #include "update.h"
 
@@ -326,6 +327,21 @@ void PairDP::compute(int eflag, int vflag)
   if (vflag_global)
     for (int k = 0; k < 6; k++) virial[k] += shared.virial[k];
   if (shared.model_forces) deviate();
+
+  // What one rank alone has seen is said where all of them meet in any case.
+  if (shared.watching && (neighbor->ago == 0 || update->ntimestep == output->next_thermo)) {
+    add_up_counts();
+    if (std::any_of(shared.counts, shared.counts + 2 * shared.n_models, [](int64_t n) { return n > 0; }))
+      together(python->warn(&shared));
+  }
+}
+
+// Leaves the counts of all ranks in shared.counts.
+void PairDP::add_up_counts()
+{
+  const int outcome = python->count(&shared);
+  if (outcome != CALL_OK) fail(outcome);
+  MPI_Allreduce(MPI_IN_PLACE, shared.counts, 2 * shared.n_models, MPI_INT64_T, MPI_SUM, world);
 }
 
 Compute *PairDP::compute_of(const char *keyword, const char *id)
@@ -482,7 +498,7 @@ void PairDP::flatten()
 void PairDP::finish()
 {
   if (!python->finish) return;
-  MPI_Allreduce(shared.counts, shared.total_counts, 2, MPI_INT64_T, MPI_SUM, world);
+  add_up_counts();
   together(python->finish(&shared));
 }
 

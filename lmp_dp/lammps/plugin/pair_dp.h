@@ -54,6 +54,7 @@ class PairDP : public Pair {
   void refuse_exclusions();
   const int *types_seen();
   void deviate();
+  void add_up_counts();
   void fetch_parameters();
   class Compute *compute_of(const char *keyword, const char *id);
   class Fix *fix_of(const char *keyword, const char *id);
