@@ -39,7 +39,7 @@ PairDP::PairDP(LAMMPS *lmp) :
   shared.lammps_version = lmp->version;
 
   std::string message;
-  python = embedded_python::bridge(message);
+  python = embedded_python::bridge(lmp->python, message);
   shared.message = message.c_str();
   together(python ? CALL_OK : CALL_FAILED);
 }
