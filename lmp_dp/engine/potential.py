@@ -14,7 +14,7 @@ from lmp_dp.engine import backends, pairs, periodic
 from lmp_dp.engine.namespace import namespace_of, to_numpy
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.engine.watch import Watch
-from lmp_dp.errors import BackendError, InputError
+from lmp_dp.errors import BackendError, InputError, RangeError
 from lmp_dp.model import DeepPotential, load
 from lmp_dp.model.precision import cast
 
@@ -194,7 +194,8 @@ class Potential:
         lmp_dp.errors.InputError
             Shapes do not fit, numbers are not finite, a type is unknown, the cell is singular.
         lmp_dp.errors.RangeError
-            ``sel`` or the tables are exceeded, and that is to be an error.
+            ``sel`` or the tables are exceeded, and that is to be an error; or energy or forces
+            are not finite.
         """
         positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
         lists = self._images(positions_ac, types_a, cell_cc, pbc_c)
@@ -206,6 +207,7 @@ class Potential:
         result = self.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
         )
+        _refuse_overflow(result)
         assert result.virial_cc is not None
         assert result.atom_energies_a is not None
         assert result.atom_virials_acc is not None
@@ -267,6 +269,7 @@ class Potential:
         _refuse_pairs(r_pc, centre_p, centre_types_n, neighbour_types_p, len(self.type_map))
         nb, order_p = pairs.neighbourhood(r_pc, centre_p, centre_types_n, neighbour_types_p)
         result = self.compute(nb, Outputs(virial=False, atom_energies=True))
+        _refuse_overflow(result)
         assert result.atom_energies_a is not None
         n = len(centre_types_n)
         g_pc = xp.empty((len(order_p), 3))
@@ -297,6 +300,14 @@ def _refuse_pairs(
             )
     if not namespace_of(r_pc).isfinite(r_pc).all():
         raise InputError("displacements are not all finite")
+
+
+def _refuse_overflow(result: Result) -> None:
+    if not (np.isfinite(result.energy) and np.isfinite(result.forces_ac).all()):
+        raise RangeError(
+            f"energy ({result.energy} eV) or forces are not finite: atoms in one place, or a model "
+            "that overflows where it was not trained"
+        )
 
 
 def _python_warning(text: str) -> None:
