@@ -227,6 +227,10 @@ class ReferenceFrame:
     aparam_af: np.ndarray | None = None
 
 
+#: How the note on a source begins that computes its nets in half precision.
+MIXED_PRECISION = "trained in mixed precision"
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a model comes from; strings are empty and numbers None where the source is silent."""
@@ -239,6 +243,11 @@ class Provenance:
     min_nbor_dist: float | None = None
     training_script: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def half_precision(self) -> bool:
+        """True if the source computes its nets in float16 or bfloat16 (a note says so)."""
+        return any(note.startswith(MIXED_PRECISION) for note in self.notes)
 
 
 @dataclass(frozen=True)
