@@ -205,8 +205,15 @@ class PairStyle:
                 neighbourhood.aparam_af = temperatures_n[:, None]
 
     def coeff(self, names: Sequence[str]) -> None:
-        """`pair_coeff * * names`: map LAMMPS types to model types."""
+        """`pair_coeff * * names`: map LAMMPS types to model types; the units are known now."""
         shared = self.shared
+        try:
+            units = units_of(shared.unit_style.decode(), shared.boltz, shared.angstrom)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        self.units = units
+        shared.cutoff = max(potential.rcut for potential in self.potentials) * units.length
+
         type_map = self.potential.type_map
         names, warning = type_table.complete(names, type_map, shared.n_types)
         if warning:
@@ -218,15 +225,8 @@ class PairStyle:
         self._table_shown = False
 
     def init(self) -> None:
-        """Before each run: units, and once per mapping the banner and the table of types."""
-        shared = self.shared
-        style = shared.unit_style.decode()
-        try:
-            self.units = units_of(style, shared.boltz, shared.angstrom)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        shared.cutoff = max(potential.rcut for potential in self.potentials) * self.units.length
-        if self.types_t is None:
+        """Before each run: once per mapping the banner and the table of types."""
+        if self.types_t is None or self.units is None:
             raise InputError("pair_coeff is missing: write pair_coeff * * and the elements")
         if not self._table_shown:
             self._show_table(self.types_t, self.units)
@@ -299,7 +299,7 @@ class PairStyle:
         """One step: call the engine on LAMMPS's arrays, and add what it gives."""
         start = perf_counter()
         shared, units = self.shared, self.units
-        assert units is not None  # init() ran
+        assert units is not None  # coeff() ran
         n_all, n_centres = shared.n_all, shared.n_centres
         energies = shared.energies is not None
         atom_virials = shared.virials6 is not None or shared.virials9 is not None
@@ -375,7 +375,7 @@ class PairStyle:
     def deviate(self) -> None:
         """Deviation of the forces on this rank's atoms, which are complete now."""
         shared, units = self.shared, self.units
-        assert units is not None  # init() ran
+        assert units is not None  # coeff() ran
         level = self.arguments.relative
         self._deviations_n = force_deviation(
             self._model_forces_amc[: shared.n_local],

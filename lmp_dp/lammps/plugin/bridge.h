@@ -18,7 +18,7 @@ struct Shared {
   const char *message;    // of the error, when a call fails
   const char *log;        // for screen and log file
   const char *warning;    // for LAMMPS's warning channel
-  double cutoff;          // by init
+  double cutoff;          // by coeff
   int32_t n_models;       // by settings
   int32_t builds_lists;   // by settings: 1 if the engine finds neighbours itself, so that no list is needed
   const char *device;     // by settings: the GPU that this rank uses; null: none
@@ -29,7 +29,7 @@ struct Shared {
   const char *lammps_version;
   const char *unit_style;
   double boltz, angstrom;
-  const double *masses;     // per LAMMPS type, from 1; null if the atom style has masses per atom
+  const double *masses;     // per LAMMPS type, from 1, 0 where not set; null if masses are per atom
   int32_t *model_types;     // per LAMMPS type, from 1: set by Python in coeff, -1 for NULL
   int32_t n_types;
   int32_t local_rank;       // of this process among those on its node, ...
