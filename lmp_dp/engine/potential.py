@@ -62,7 +62,8 @@ class Potential:
     sel, table : {"warn", "error", "ignore"}
         What to do when an atom has more neighbours of an element than the model's ``sel``, and
         when atoms are closer than a compressed model's tables were made for
-        (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`.
+        (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`; where that is None,
+        the caller asks `watch`.
     device : int, optional
         CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
 
@@ -92,7 +93,7 @@ class Potential:
         device: int | None = None,
     ) -> None:
         self.watch = Watch(sel, table)
-        self.on_warning: Callable[[str], None] = _python_warning
+        self.on_warning: Callable[[str], None] | None = _python_warning
         loaded = model if isinstance(model, DeepPotential) else load(model)
         if precision is not None:
             loaded = cast(loaded, precision)
@@ -128,9 +129,9 @@ class Potential:
     def compute(self, neighbourhood: Neighbourhood, outputs: Outputs | None = None) -> Result:
         """Evaluate given neighbour lists (the way LAMMPS calls); nothing is validated here."""
         result = self._engine.compute(neighbourhood, outputs or Outputs())
-        warning = self.watch.note(result)
-        if warning:
-            self.on_warning(warning)
+        self.watch.note(result)
+        if self.on_warning and (text := self.watch.warning(self.watch.totals.values())):
+            self.on_warning(text)
         return result
 
     @property
