@@ -64,6 +64,7 @@ class ReferenceEngine:
                 chunk_offsets_n,
                 neighbours_p,
                 self._model.descriptor.sel_t,
+                self._model.descriptor.excluded_tt,
                 self._model.descriptor.rcut,
             )
             dropped += n_dropped
