@@ -1,12 +1,11 @@
-"""The backends by name, and how many threads they get."""
+"""The backends by name."""
 
 from __future__ import annotations
 
-import os
 from typing import Protocol
 
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
-from lmp_dp.errors import BackendError, InputError
+from lmp_dp.errors import BackendError
 from lmp_dp.model import DeepPotential
 
 NAMES = ("auto", "cpu", "gpu", "reference", "gpu-reference")
@@ -28,6 +27,10 @@ class Engine(Protocol):
 
     def memory(self) -> str:
         """What it holds on a device, in words; empty without one."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and memory; another evaluation takes them again."""
         ...
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
@@ -65,19 +68,4 @@ def create(
         from lmp_dp.engine.gpu import GpuEngine
 
         return name, GpuEngine(model, CudaDevice(device or 0))
-    raise BackendError(f"there is no backend '{name}'; choose one of {', '.join(NAMES)}")
-
-
-def thread_count(requested: int | None) -> int:
-    """Threads to use: as requested, else OMP_NUM_THREADS, else the cores of this process."""
-    cores = len(os.sched_getaffinity(0))
-    if requested is None:
-        text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-        if not text:
-            return cores
-        if not text.isdigit() or int(text) < 1:
-            raise InputError(f"OMP_NUM_THREADS is '{text}', expected a positive number")
-        requested = int(text)
-    if requested < 1:
-        raise InputError(f"threads is {requested}, expected a positive number")
-    return min(requested, cores)
+    raise BackendError(f"there is no backend {name!r}; choose one of {', '.join(NAMES)}")

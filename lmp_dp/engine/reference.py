@@ -39,6 +39,9 @@ class ReferenceEngine:
         """Nothing is held on a device."""
         return ""
 
+    def close(self) -> None:
+        """Nothing is held between evaluations."""
+
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for; arrays of the result are NumPy's."""
         xp = self._xp

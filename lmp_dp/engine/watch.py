@@ -41,8 +41,8 @@ class Watch:
     def __post_init__(self) -> None:
         for name in ("sel", "table"):
             policy = getattr(self, name)
-            if policy not in POLICIES:
-                raise InputError(f"{name} '{policy}' is unknown; choose {', '.join(POLICIES)}")
+            if not (isinstance(policy, str) and policy in POLICIES):
+                raise InputError(f"{name} {policy!r} is unknown; choose {', '.join(POLICIES)}")
 
     def note(self, result: Result) -> str | None:
         """Add a result's counts; a warning if something is found for the first time.

@@ -38,6 +38,7 @@ from lmp_dp.lammps.bridge import (
 )
 from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
+from lmp_dp.threads import omp_num_threads
 
 if TYPE_CHECKING:
     from lmp_dp.engine import Neighbourhood, Potential, Result
@@ -55,11 +56,8 @@ def threads_per_rank(local_size: int, node_cores: int) -> int:
     `node_cores` counts the distinct cores of all `local_size` ranks of the node, so that the answer
     is right both where each rank is bound to its own cores and where all share the same ones.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
     own = len(os.sched_getaffinity(0))
-    return max(1, min(own, node_cores // max(1, local_size)))
+    return omp_num_threads() or max(1, min(own, node_cores // max(1, local_size)))
 
 
 class PairStyle:
