@@ -90,7 +90,9 @@ class PairStyle:
         self.potentials: list[Potential] = []
         for path in self.arguments.models:
             potential = Potential(path, **options)
-            potential.on_warning = partial(self._warn, path)
+            # not a method of this object, which would keep itself alive then
+            source = f"{path}: " if len(self.arguments.models) > 1 else ""
+            potential.on_warning = partial(_add_warning, shared, source)
             potential.warm_up()  # compiled kernels before the first step, not in it
             self.potentials.append(potential)
         self.potential = self.potentials[0]
@@ -266,13 +268,6 @@ class PairStyle:
         self.shared.log = log.encode() if log else None
         self.shared.warning = warning.encode() if warning else None
 
-    def _warn(self, path: str, text: str) -> None:
-        """Leave a warning of one model; on one step several may have something to say."""
-        if len(self.potentials) > 1:
-            text = f"{path}: {text}"
-        earlier = self.shared.warning
-        self.say(None, f"{earlier.decode()}; {text}" if earlier else f"pair_style dp: {text}")
-
     def compute(self) -> None:
         """One step: call the engine on LAMMPS's arrays, and add what it gives."""
         start = perf_counter()
@@ -428,13 +423,17 @@ class PairStyle:
         self.say("".join(lines) or None)
 
     def close(self) -> None:
-        """The pair style is gone; an engine that holds a device lets go of it."""
+        """The pair style is gone; engines end their threads and let go of a device."""
         if self._file is not None:
             self._file.close()
         for potential in self.potentials:
-            close = getattr(potential, "close", None)
-            if close is not None:
-                close()
+            potential.close()
+
+
+def _add_warning(shared: Shared, source: str, text: str) -> None:
+    """Leave a warning of a model; on one step several may have something to say."""
+    before = f"{shared.warning.decode()}; " if shared.warning else "pair_style dp: "
+    shared.warning = f"{before}{source}{text}".encode()
 
 
 def _symmetric6(virials_acc: NDArray[Any]) -> NDArray[Any]:
