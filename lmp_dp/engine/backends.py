@@ -50,6 +50,8 @@ def create(
     BackendError
         There is no such backend, or it cannot be used on this machine.
     """
+    if not (isinstance(name, str) and name in NAMES):
+        raise BackendError(f"there is no backend {name!r}; choose one of {', '.join(NAMES)}")
     if name in ("auto", "cpu"):
         from lmp_dp.engine.cpu import CpuEngine
 
@@ -63,9 +65,7 @@ def create(
         from lmp_dp.engine.reference import ReferenceEngine
 
         return name, ReferenceEngine(model, usable_cupy(name))
-    if name == "gpu":
-        from lmp_dp.engine.cuda_device import CudaDevice
-        from lmp_dp.engine.gpu import GpuEngine
+    from lmp_dp.engine.cuda_device import CudaDevice
+    from lmp_dp.engine.gpu import GpuEngine
 
-        return name, GpuEngine(model, CudaDevice(device or 0))
-    raise BackendError(f"there is no backend {name!r}; choose one of {', '.join(NAMES)}")
+    return name, GpuEngine(model, CudaDevice(device or 0))
