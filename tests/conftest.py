@@ -74,7 +74,7 @@ def recorded_frames(name: str) -> list[Frame]:
 @pytest.fixture(scope="session")
 def converted(tmp_path_factory: pytest.TempPathFactory):
     """Function: name of a recorded model -> its model file, converted once per session."""
-    from lmp_dp.model.convert import convert
+    from lmp_dp.tools.convert import convert
 
     folder = tmp_path_factory.mktemp("converted")
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +29,29 @@ class Completed:
 def environment(**extra: str) -> dict[str, str]:
     """One thread per rank unless a test says otherwise; TensorFlow quiet."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", **extra}
+
+
+def with_sigint(disposition: str, command: Sequence[str | Path]) -> list[str]:
+    """`command` started with SIGINT "default" or "ignored", whatever this process has inherited.
+
+    What a shell starts in the background has it ignored, and so have its children.
+    """
+    handler = {"default": "signal.SIG_DFL", "ignored": "signal.SIG_IGN"}[disposition]
+    program = f"import os, signal, sys; signal.signal(signal.SIGINT, {handler}); "
+    return [
+        *(sys.executable, "-c", program + "os.execv(sys.argv[1], sys.argv[1:])"),
+        *map(str, command),
+    ]
+
+
+@contextmanager
+def started(command: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive the block: Popen itself would wait for it, for ever."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run_lammps(

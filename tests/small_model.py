@@ -1,10 +1,21 @@
-"""A small model with random parameters that uses every optional part of the model file."""
+"""Small models with random parameters that use, between them, every part of the model file."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import numpy as np
 
-from lmp_dp.model import DeepPotential, Descriptor, Fitting, Layer, Network, Provenance
+from lmp_dp.model import (
+    DeepPotential,
+    Descriptor,
+    Fitting,
+    Layer,
+    Network,
+    Provenance,
+    ReferenceFrame,
+)
 
 
 def dense(rng, n_in, n_out, joins="replace", activation="tanh", idt=False) -> Layer:
@@ -48,4 +59,37 @@ def small_model() -> DeepPotential:
         ),
         Fitting(tuple(fitting), np.array([-1.0, 2.0]), np.array([True, False])),
         Provenance(source_file="ä.pb", notes=("one", "two"), min_nbor_dist=0.9),
+    )
+
+
+@functools.cache
+def full_model() -> DeepPotential:
+    """As `small_model`, and compressed, with parameters of frame and atoms, and with a proof."""
+    from lmp_dp.tools.compress import compress
+
+    rng, model = np.random.default_rng(5), compress(small_model(), tolerance=1e-3)
+    first, *others = model.fitting.nets[0].layers
+    wider = np.concatenate([first.weight_io, rng.normal(size=(3, 5))])
+    net = Network((dataclasses.replace(first, weight_io=wider), *others))
+    return dataclasses.replace(
+        model,
+        fitting=dataclasses.replace(
+            model.fitting,
+            nets=(net, net),
+            fparam_avg_f=np.array([0.5]),
+            fparam_istd_f=np.array([2.0]),
+            aparam_avg_f=np.array([0.1, -0.1]),
+            aparam_istd_f=np.array([1.0, 3.0]),
+        ),
+        reference_frame=ReferenceFrame(
+            positions_ac=rng.uniform(0.0, 4.0, (3, 3)),
+            cell_cc=np.diag([4.0, 5.0, 6.0]),
+            types_a=np.array([0, 1, 1]),
+            energy=-1.0,
+            forces_ac=rng.normal(size=(3, 3)),
+            virial_cc=rng.normal(size=(3, 3)),
+            evaluated_by="nobody",
+            fparam_f=np.array([0.4]),
+            aparam_af=rng.normal(size=(3, 2)),
+        ),
     )

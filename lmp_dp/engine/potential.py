@@ -15,7 +15,7 @@ from lmp_dp.engine import backends, inputs, pairs, periodic, process
 from lmp_dp.engine.namespace import namespace_of, to_numpy
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.engine.watch import Watch
-from lmp_dp.errors import BackendError, InputError
+from lmp_dp.errors import BackendError, InputError, RangeError
 from lmp_dp.model import DeepPotential, load
 from lmp_dp.model.precision import cast
 from lmp_dp.threads import thread_count
@@ -69,14 +69,16 @@ class Potential:
     sel, table : {"warn", "error", "ignore"}
         What to do when an atom has more neighbours of an element than the model's ``sel``, and
         when atoms are closer than a compressed model's tables were made for
-        (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`.
+        (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`; where that is None,
+        the caller asks `watch`.
     device : int, optional
         CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
 
     Attributes
     ----------
-    on_warning : callable
+    on_warning : callable or None
         Gets the text of each warning; gives it to Python's `warnings` unless something else is set.
+        None: nobody is told.
 
     Raises
     ------
@@ -104,7 +106,7 @@ class Potential:
         device: int | None = None,
     ) -> None:
         self.watch = Watch(sel, table)
-        self.on_warning: Callable[[str], None] = _python_warning
+        self.on_warning: Callable[[str], None] | None = _python_warning
         self.threads = thread_count(threads)
         device = inputs.device_index(device)
         if not isinstance(model, DeepPotential):
@@ -171,10 +173,12 @@ class Potential:
                 f"device: make the Potential in the child, or start children by spawn or forkserver"
             )
         result = self._engine.compute(neighbourhood, outputs or Outputs())
+        warn = self.on_warning
         with self._lock:
-            warning = self.watch.note(result)
-        if warning:
-            self.on_warning(warning)
+            self.watch.note(result)
+            text = self.watch.warning(self.watch.totals.values()) if warn else None
+        if warn and text:
+            warn(text)
         return result
 
     @property
@@ -240,7 +244,8 @@ class Potential:
             place, one is more than 1 cm from the origin, or the cell is so small that too many
             images are within the cutoff.
         lmp_dp.errors.RangeError
-            ``sel`` or the tables are exceeded, and that is to be an error.
+            ``sel`` or the tables are exceeded, and that is to be an error; or energy or forces
+            are not finite.
         """
         positions_ac, types_a, cell_cc, pbc_c = inputs.configuration(
             positions, types, cell, pbc, self.type_map
@@ -255,6 +260,7 @@ class Potential:
         result = self.compute(
             lists.neighbourhood, Outputs(virial=True, atom_energies=True, atom_virials=True)
         )
+        _refuse_overflow(result)
         assert result.virial_cc is not None
         assert result.atom_energies_a is not None
         assert result.atom_virials_acc is not None
@@ -320,11 +326,20 @@ class Potential:
         inputs.pairs(r_pc, centre_p, centre_types_n, neighbour_types_p, len(self.type_map))
         nb, order_p = pairs.neighbourhood(r_pc, centre_p, centre_types_n, neighbour_types_p)
         result = self.compute(nb, Outputs(virial=False, atom_energies=True))
+        _refuse_overflow(result)
         assert result.atom_energies_a is not None
         n = len(centre_types_n)
         g_pc = xp.empty((len(order_p), 3))
         g_pc[xp.asarray(order_p)] = xp.asarray(-result.forces_ac[n:])
         return xp.asarray(result.atom_energies_a[:n]), g_pc
+
+
+def _refuse_overflow(result: Result) -> None:
+    if not (np.isfinite(result.energy) and np.isfinite(result.forces_ac).all()):
+        raise RangeError(
+            f"energy ({result.energy} eV) or forces are not finite: atoms in one place, or a model "
+            "that overflows where it was not trained"
+        )
 
 
 def _python_warning(text: str) -> None:

@@ -7,6 +7,7 @@ for (the tables go on coarser, then as straight lines).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lmp_dp.engine.neighbourhood import Result
@@ -32,11 +33,14 @@ class Watch:
         What to do when neighbours are dropped, and when pairs lie outside of the tables.
     totals : dict
         Neighbours dropped and pairs outside, summed over all evaluations.
+    said : set of str
+        What `warning` has spoken of.
     """
 
     sel: str = "warn"
     table: str = "warn"
     totals: dict[str, int] = field(default_factory=lambda: {"sel": 0, "table": 0})
+    said: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for name in ("sel", "table"):
@@ -44,23 +48,38 @@ class Watch:
             if not (isinstance(policy, str) and policy in POLICIES):
                 raise InputError(f"{name} {policy!r} is unknown; choose {', '.join(POLICIES)}")
 
-    def note(self, result: Result) -> str | None:
-        """Add a result's counts; a warning if something is found for the first time.
+    @property
+    def silent(self) -> bool:
+        """True if `warning` has nothing left to say, whatever is counted."""
+        return all(getattr(self, name) != "warn" or name in self.said for name in self.totals)
+
+    def note(self, result: Result) -> None:
+        """Add a result's counts.
 
         Raises
         ------
         RangeError
             Something is found whose policy is "error".
         """
-        texts = []
         for name, count in (("sel", result.dropped), ("table", result.beyond_table)):
             if not count:
                 continue
-            text = f"{count} {_MEANING[name]}"
-            policy = getattr(self, name)
-            if policy == "error":
+            if getattr(self, name) == "error":
+                text = f"{count} {_MEANING[name]}"
                 raise RangeError(f"{text} (stopped since '{name} error' is set)")
-            if policy == "warn" and not self.totals[name]:
-                texts.append(text)
             self.totals[name] += count
+
+    def warning(self, totals: Iterable[int]) -> str | None:
+        """What is found for the first time, in words.
+
+        Parameters
+        ----------
+        totals : (2,) ints
+            Neighbours dropped and pairs outside; from `totals`, or summed over several processes.
+        """
+        texts = []
+        for name, count in zip(self.totals, totals, strict=True):
+            if count and getattr(self, name) == "warn" and name not in self.said:
+                self.said.add(name)
+                texts.append(f"{count} {_MEANING[name]}")
         return "; ".join(texts) or None

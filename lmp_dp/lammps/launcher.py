@@ -78,7 +78,8 @@ def main(argv: Sequence[str]) -> int:
     Returns
     -------
     int
-        Exit status: 0, 1 after an error that LAMMPS has printed, 2 if LAMMPS could not be started.
+        Exit status: 0, 1 after an error that LAMMPS has printed, 2 if LAMMPS could not be started,
+        or each of several processes would have run it alone.
         LAMMPS itself ends the process on `-h`, on `quit`, and where an error on one of several
         ranks ends all.
     """
@@ -92,8 +93,10 @@ def main(argv: Sequence[str]) -> int:
     asked_for = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")
     directories = [str(libraries.PLUGIN_DIRECTORY), *asked_for]
     os.environ["LAMMPS_PLUGIN_PATH"] = ":".join(dict.fromkeys(filter(None, directories)))
-    # Python would note Ctrl-C and wait for LAMMPS to return; LAMMPS's program stops at once.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Python would note Ctrl-C and wait for LAMMPS to return; LAMMPS's program stops at once. What a
+    # shell starts in the background ignores it, and goes on doing so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdout.flush()
     arguments = [b"lmp-dp run", *map(os.fsencode, argv)]
     array = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)

@@ -15,7 +15,6 @@ import itertools
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +89,7 @@ class PairStyle:
         self.potentials: list[Potential] = []
         for path in self.arguments.models:
             potential = Potential(path, **options)
-            # not a method of this object, which would keep itself alive then
-            source = f"{path}: " if len(self.arguments.models) > 1 else ""
-            potential.on_warning = partial(_add_warning, shared, source)
+            potential.on_warning = None  # see `warn`
             potential.warm_up()  # compiled kernels before the first step, not in it
             self.potentials.append(potential)
         self.potential = self.potentials[0]
@@ -118,8 +115,12 @@ class PairStyle:
 
         self._tell_where_parameters_come_from()
 
-        # Model deviation: buffers that the plugin sees, and the file last, when all else is fine.
         n_models = shared.n_models = len(self.potentials)
+        self._counts_mw = np.zeros((n_models, 2), np.int64)  # _w: what `Watch` counts
+        shared.counts = self._counts_mw.ctypes.data
+        shared.watching = not self._silent
+
+        # Model deviation: buffers that the plugin sees, and the file last, when all else is fine.
         self._model_forces_amc = np.empty((1, n_models, 3))
         self._model_virials_mk = np.empty((n_models, 9))
         self._deviations_n = np.empty(0)
@@ -202,8 +203,15 @@ class PairStyle:
                 neighbourhood.aparam_af = temperatures_n[:, None]
 
     def coeff(self, names: Sequence[str]) -> None:
-        """`pair_coeff * * names`: map LAMMPS types to model types."""
+        """`pair_coeff * * names`: map LAMMPS types to model types; the units are known now."""
         shared = self.shared
+        try:
+            units = units_of(shared.unit_style.decode(), shared.boltz, shared.angstrom)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        self.units = units
+        shared.cutoff = max(potential.rcut for potential in self.potentials) * units.length
+
         type_map = self.potential.type_map
         names, warning = type_table.complete(names, type_map, shared.n_types)
         if warning:
@@ -215,15 +223,8 @@ class PairStyle:
         self._table_shown = False
 
     def init(self) -> None:
-        """Before each run: units, and once per mapping the banner and the table of types."""
-        shared = self.shared
-        style = shared.unit_style.decode()
-        try:
-            self.units = units_of(style, shared.boltz, shared.angstrom)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        shared.cutoff = max(potential.rcut for potential in self.potentials) * self.units.length
-        if self.types_t is None:
+        """Before each run: once per mapping the banner and the table of types."""
+        if self.types_t is None or self.units is None:
             raise InputError("pair_coeff is missing: write pair_coeff * * and the elements")
         if not self._table_shown:
             self._show_table(self.types_t, self.units)
@@ -268,11 +269,35 @@ class PairStyle:
         self.shared.log = log.encode() if log else None
         self.shared.warning = warning.encode() if warning else None
 
+    @property
+    def _silent(self) -> bool:
+        return all(potential.watch.silent for potential in self.potentials)
+
+    def count(self) -> None:
+        """What the models could not represent on this rank, for the plugin to add up."""
+        self._counts_mw[:] = [list(model.watch.totals.values()) for model in self.potentials]
+
+    def warn(self) -> None:
+        """Leave a warning about what any rank has met for the first time."""
+        self.say(None, self._news())
+
+    def _news(self) -> str | None:
+        """The warning; counts are those of all ranks, so all of them know what has been said."""
+        texts = []
+        for path, potential, totals_w in zip(
+            self.arguments.models, self.potentials, self._counts_mw.tolist(), strict=True
+        ):
+            if text := potential.watch.warning(totals_w):
+                texts.append(text if len(self.potentials) == 1 else f"{path}: {text}")
+        self.shared.watching = not self._silent
+        step = self.shared.step
+        return f"pair_style dp: {'; '.join(texts)} (up to step {step})" if texts else None
+
     def compute(self) -> None:
         """One step: call the engine on LAMMPS's arrays, and add what it gives."""
         start = perf_counter()
         shared, units = self.shared, self.units
-        assert units is not None  # init() ran
+        assert units is not None  # coeff() ran
         n_all, n_centres = shared.n_all, shared.n_centres
         energies = shared.energies is not None
         atom_virials = shared.virials6 is not None or shared.virials9 is not None
@@ -325,8 +350,6 @@ class PairStyle:
         shared.model_forces = None
         if deviate:
             self._evaluate_all(neighbourhood, result)
-        for number, name in enumerate(self.potential.watch.totals):
-            shared.counts[number] = sum(model.watch.totals[name] for model in self.potentials)
         self._wall += perf_counter() - start
         self._atom_steps += shared.n_local
 
@@ -350,7 +373,7 @@ class PairStyle:
     def deviate(self) -> None:
         """Deviation of the forces on this rank's atoms, which are complete now."""
         shared, units = self.shared, self.units
-        assert units is not None  # init() ran
+        assert units is not None  # coeff() ran
         level = self.arguments.relative
         self._deviations_n = force_deviation(
             self._model_forces_amc[: shared.n_local],
@@ -405,7 +428,7 @@ class PairStyle:
         """After each run: totals of what the model could not represent, and the times."""
         lines = [
             f"pair_style dp: in total {count} {text}\n"
-            for count, text in zip(self.shared.total_counts, REPORTS, strict=True)
+            for count, text in zip(self._counts_mw.sum(axis=0).tolist(), REPORTS, strict=True)
             if count
         ]
         if self.potential.memory:
@@ -420,7 +443,7 @@ class PairStyle:
                 timing.table(seconds, self._wall, self.potential.threads, self._atom_steps)
             )
             self._wall, self._atom_steps = 0.0, 0
-        self.say("".join(lines) or None)
+        self.say("".join(lines) or None, self._news())
 
     def close(self) -> None:
         """The pair style is gone; engines end their threads and let go of a device."""
@@ -428,12 +451,6 @@ class PairStyle:
             self._file.close()
         for potential in self.potentials:
             potential.close()
-
-
-def _add_warning(shared: Shared, source: str, text: str) -> None:
-    """Leave a warning of a model; on one step several may have something to say."""
-    before = f"{shared.warning.decode()}; " if shared.warning else "pair_style dp: "
-    shared.warning = f"{before}{source}{text}".encode()
 
 
 def _symmetric6(virials_acc: NDArray[Any]) -> NDArray[Any]:
@@ -534,6 +551,16 @@ def _record(address: int) -> int:
     return _guarded(shared, lambda: _styles[shared.handle].record())
 
 
+def _count(address: int) -> int:
+    shared = Shared.from_address(address)
+    return _guarded(shared, lambda: _styles[shared.handle].count())
+
+
+def _warn(address: int) -> int:
+    shared = Shared.from_address(address)
+    return _guarded(shared, lambda: _styles[shared.handle].warn())
+
+
 def _finish(address: int) -> int:
     shared = Shared.from_address(address)
     return _guarded(shared, lambda: _styles[shared.handle].finish())
@@ -568,6 +595,7 @@ def connect(address: int) -> None:
     bridge.settings, bridge.coeff = CallWithArguments(_settings), CallWithArguments(_coeff)
     bridge.init, bridge.compute = Call(_init), Call(_compute)
     bridge.deviate, bridge.record = Call(_deviate), Call(_record)
+    bridge.count, bridge.warn = Call(_count), Call(_warn)
     bridge.finish, bridge.close = Call(_finish), Call(_close)
     # A LAMMPS that is never closed may outlive Python's modules, and then ask to be closed.
     atexit.register(_disconnect, bridge)

@@ -31,8 +31,21 @@ Yb 173.045 Lu 174.967 Hf 178.486 Ta 180.948 W 183.84 Re 186.207 Os 190.23 Ir 192
 Au 196.967 Hg 200.592 Tl 204.38 Pb 207.2 Bi 208.980 Po 209 At 210 Rn 222 Fr 223 Ra 226 Ac 227
 Th 232.038 Pa 231.036 U 238.029 Np 237 Pu 244 Am 243 Cm 247 D 2.014 T 3.016
 """
-_words = _MASSES.split()
-STANDARD_MASSES = {name: float(mass) for name, mass in zip(_words[::2], _words[1::2], strict=True)}
+# Isotopes that are used on purpose, farther from these than MASS_TOLERANCE; none with the mass of
+# another element (as carbon-14 has nitrogen's), which would hide swapped names.
+_ISOTOPES = """
+H 2.014 H 3.016 He 3.016 Li 6.015 B 10.013 C 13.003 N 15.000 O 16.999 O 17.999 Tc 98.906 U 235.044
+Pu 239.052 Am 241.057
+"""
+
+
+def _pairs(text: str) -> list[tuple[str, float]]:
+    words = text.split()
+    return [(name, float(mass)) for name, mass in zip(words[::2], words[1::2], strict=True)]
+
+
+STANDARD_MASSES = dict(_pairs(_MASSES))
+ISOTOPES = _pairs(_ISOTOPES)
 
 
 def model_types(names: Sequence[str], type_map: Sequence[str], n_types: int) -> NDArray[np.int32]:
@@ -85,12 +98,19 @@ def model_types(names: Sequence[str], type_map: Sequence[str], n_types: int) -> 
 def complete(
     names: Sequence[str], type_map: Sequence[str], n_types: int
 ) -> tuple[Sequence[str], str | None]:
-    """One name for each LAMMPS type, where too few are given: `NULL` for the rest, and a warning.
+    """One name for each LAMMPS type, and a warning where that is a guess.
 
-    Pair style deepmd takes types without a name as absent, silently.
+    Without names those of the model, by position; `NULL` for types beyond the names. (Pair style
+    deepmd takes types without a name as absent, silently.)
     """
     given = list(names or type_map[:n_types])
     missing = n_types - len(given)
+    if not names and len(given) < len(type_map):
+        return given, (
+            f"pair_coeff * * takes the model's elements by position: {', '.join(given)} for the "
+            f"LAMMPS types from 1 on, and no {', '.join(type_map[n_types:])} (write pair_coeff * * "
+            f"{' '.join(given)} if that is meant)"
+        )
     if missing <= 0:
         return given, None
     return given + ["NULL"] * missing, (
@@ -113,11 +133,14 @@ def table(types_t: NDArray[np.int32], type_map: Sequence[str], masses_t: Masses 
     type_map : sequence of str
         Element names of the model types.
     masses_t : sequence of float or None
-        g/mol per LAMMPS type; None where LAMMPS keeps masses per atom.
+        g/mol per LAMMPS type, 0 where not set; None where LAMMPS keeps masses per atom.
     """
     lines = ["  LAMMPS type  element  model type        mass"]
     for number, model_type in enumerate(types_t):
-        mass = "per atom" if masses_t is None else f"{masses_t[number]:.4f}"
+        if masses_t is None:
+            mass = "per atom"
+        else:
+            mass = f"{masses_t[number]:.4f}" if masses_t[number] else "not set"
         element, shown = (
             ("NULL", "-") if model_type == ABSENT else (type_map[model_type], str(model_type))
         )
@@ -130,16 +153,20 @@ def doubtful_masses(
 ) -> str | None:
     """A warning if the mass of a LAMMPS type (g/mol) is not that of its element, else None.
 
-    Names that are no elements (model types may be called anything) are not judged.
+    Not judged are names that are no elements (model types may be called anything) and masses that
+    are not set (0), which LAMMPS itself asks for where they matter.
     """
     doubts = []
     for number, model_type in enumerate(types_t):
         element = "" if model_type == ABSENT else type_map[model_type]
-        expected = STANDARD_MASSES.get(element)
-        if expected is not None and abs(masses_t[number] - expected) > MASS_TOLERANCE:
+        standard, mass = STANDARD_MASSES.get(element), masses_t[number]
+        if standard is None or mass == 0.0:
+            continue
+        known = [standard, *(mass for name, mass in ISOTOPES if name == element)]
+        if min(abs(mass - one) for one in known) > MASS_TOLERANCE:
             doubts.append(
-                f"LAMMPS type {number + 1} is {element} ({expected:g} g/mol) by pair_coeff, but "
-                f"its mass is {masses_t[number]:g} g/mol"
+                f"LAMMPS type {number + 1} is {element} ({standard:g} g/mol) by pair_coeff, but "
+                f"its mass is {mass:g} g/mol"
             )
     if not doubts:
         return None

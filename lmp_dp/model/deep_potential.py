@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lmp_dp.errors import ModelFileError
+from lmp_dp.model import bounds
 from lmp_dp.model.network import Network
 from lmp_dp.model.table import Table
 
@@ -61,18 +62,31 @@ class Descriptor:
             raise ModelFileError(
                 f"need 0 <= rcut_smth < rcut, found {self.rcut_smth} and {self.rcut}"
             )
-        if (np.asarray(self.sel_t) < 0).any() or self.n_norm <= 0:
-            raise ModelFileError(f"sel must not be negative: {self.sel_t}, N = {self.n_norm}")
-        for name, array in (("davg", self.davg_tk), ("dstd", self.dstd_tk)):
-            if array.shape != (n_types, 4) or not np.isfinite(array).all():
-                raise ModelFileError(f"{name} must be finite and of shape ({n_types}, 4)")
-        if (self.dstd_tk == 0.0).any():
-            raise ModelFileError("dstd holds a zero")
-        self._check_nets(n_types)
-        if not 0 < self.axis_neuron <= self.n_channels:
+        bounds.check_number("rcut", self.rcut, bounds.MIN_RCUT, bounds.MAX_RCUT)
+        if not np.float32(self.rcut_smth) < np.float32(self.rcut):
             raise ModelFileError(
-                f"axis_neuron is {self.axis_neuron}, must be in 1..{self.n_channels}"
+                f"rcut_smth {self.rcut_smth} and rcut {self.rcut} are the same in float32"
             )
+        self._check_slots()
+        bounds.check("davg", self.davg_tk, (n_types, 4), bounds.MAX_MEAN)
+        bounds.check("dstd", self.dstd_tk, (n_types, 4), bounds.MAX_DEVIATION)
+        if not (self.dstd_tk >= bounds.MIN_DEVIATION).all():
+            raise ModelFileError(
+                f"dstd holds {float(self.dstd_tk.min())}, expected at least "
+                f"{bounds.MIN_DEVIATION:g}"
+            )
+        self._check_nets(n_types)
+        bounds.check_number("axis_neuron", self.axis_neuron, 1, self.n_channels)
+
+    def _check_slots(self) -> None:
+        if self.sel_t.ndim != 1 or self.sel_t.dtype.kind != "i":
+            raise ModelFileError(
+                f"sel has {self.sel_t.ndim} axes and type {self.sel_t.dtype}, expected one of ints"
+            )
+        for t, sel in enumerate(self.sel_t.tolist()):
+            bounds.check_number(f"sel of element {t}", sel, 0, bounds.MAX_SLOTS)
+        bounds.check_number("the sum of sel", int(self.sel_t.sum()), 1, bounds.MAX_SLOTS)
+        bounds.check_number("n_norm", self.n_norm, 1, bounds.MAX_SLOTS)
 
     def _check_nets(self, n_types: int) -> None:
         n_nets = len(self._nets)
@@ -105,8 +119,9 @@ class Descriptor:
                 raise ModelFileError(f"{name} takes {net.n_in} values, expected 1")
         if self.tables:
             shape = (n_types, n_types, self.n_channels)
-            if self.padding_tjm is None or self.padding_tjm.shape != shape:
+            if self.padding_tjm is None:
                 raise ModelFileError(f"a compressed model needs padding of shape {shape}")
+            bounds.check("padding", self.padding_tjm, shape, bounds.MAX_VALUE)
 
     def embedding(self, centre: int, neighbour: int) -> Network | None:
         """Embedding net of a pair; None if it is excluded or the model keeps only its tables."""
@@ -179,10 +194,9 @@ class Fitting:
 
     def __post_init__(self) -> None:
         n_types = len(self.nets)
-        if self.bias_atom_e_t.shape != (n_types,) or not np.isfinite(self.bias_atom_e_t).all():
-            raise ModelFileError(f"bias_atom_e must be finite and of shape ({n_types},)")
-        if self.subtract_vacuum_t.shape != (n_types,):
-            raise ModelFileError(f"subtract_vacuum must be of shape ({n_types},)")
+        bounds.check("bias_atom_e", self.bias_atom_e_t, (n_types,))
+        if self.subtract_vacuum_t.shape != (n_types,) or self.subtract_vacuum_t.dtype != bool:
+            raise ModelFileError(f"subtract_vacuum must be bools of shape ({n_types},)")
         for t, net in enumerate(self.nets):
             if net.n_out != 1:
                 raise ModelFileError(f"fitting net {t} gives {net.n_out} values, expected 1")
@@ -190,8 +204,12 @@ class Fitting:
                 raise ModelFileError("the fitting nets differ in precision")
         for name in ("fparam", "aparam"):
             avg_f, istd_f = getattr(self, f"{name}_avg_f"), getattr(self, f"{name}_istd_f")
-            if avg_f.shape != istd_f.shape or not np.isfinite([*avg_f, *istd_f]).all():
-                raise ModelFileError(f"avg and istd of {name} must be finite and equally many")
+            usable = (abs(avg_f) <= bounds.MAX_VALUE).all() and (istd_f <= bounds.MAX_VALUE).all()
+            if avg_f.shape != istd_f.shape or not usable or not (istd_f > 0.0).all():
+                raise ModelFileError(
+                    f"avg and istd of {name} must be finite and equally many, istd above 0; found "
+                    f"{avg_f[:4].tolist()} and {istd_f[:4].tolist()}"
+                )
 
     @property
     def n_fparam(self) -> int:
@@ -214,6 +232,7 @@ class ReferenceFrame:
     """A configuration with the values that the source model itself gave for it (metal units).
 
     `fparam_f` and `aparam_af` are what the model was given, None if it takes no parameters.
+    All arrays are float64 but `types_a`.
     """
 
     positions_ac: np.ndarray
@@ -225,6 +244,24 @@ class ReferenceFrame:
     evaluated_by: str
     fparam_f: np.ndarray | None = None
     aparam_af: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.types_a)
+        if n == 0 or self.types_a.ndim != 1 or self.types_a.dtype.kind != "i":
+            raise ModelFileError("reference_frame: types must be one int for each atom")
+        for name, shape in (
+            ("positions_ac", (n, 3)),
+            ("cell_cc", (3, 3)),
+            ("forces_ac", (n, 3)),
+            ("virial_cc", (3, 3)),
+        ):
+            bounds.check(f"reference_frame: {name}", getattr(self, name), shape, np.finfo("f8").max)
+        if not np.isfinite(self.energy):
+            raise ModelFileError(f"reference_frame: the energy is {self.energy}")
+
+
+#: How the note on a source begins that computes its nets in half precision.
+MIXED_PRECISION = "trained in mixed precision"
 
 
 @dataclass(frozen=True)
@@ -240,10 +277,23 @@ class Provenance:
     training_script: str = ""
     notes: tuple[str, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        if self.min_nbor_dist is not None and not np.isfinite(self.min_nbor_dist):
+            raise ModelFileError(f"min_nbor_dist is {self.min_nbor_dist}, expected a distance (Å)")
+
+    @property
+    def half_precision(self) -> bool:
+        """True if the source computes its nets in float16 or bfloat16 (a note says so)."""
+        return any(note.startswith(MIXED_PRECISION) for note in self.notes)
+
 
 @dataclass(frozen=True)
 class DeepPotential:
-    """A complete model: elements, descriptor, fitting nets, and where it came from."""
+    """A complete model: elements, descriptor, fitting nets, and where it came from.
+
+    Names in `type_map` are distinct, printable, without blanks, of at most 32 characters, and not
+    NULL, which LAMMPS scripts use for types that the model does not see.
+    """
 
     type_map: tuple[str, ...]
     descriptor: Descriptor
@@ -253,8 +303,10 @@ class DeepPotential:
 
     def __post_init__(self) -> None:
         n_types = len(self.type_map)
-        if n_types == 0 or len(set(self.type_map)) != n_types:
-            raise ModelFileError(f"type_map must name each element once, found {self.type_map}")
+        if n_types == 0:
+            raise ModelFileError("type_map is empty, expected the names of the elements")
+        for t, name in enumerate(self.type_map):
+            _check_element(name, self.type_map[:t])
         if len(self.descriptor.sel_t) != n_types or len(self.fitting.nets) != n_types:
             raise ModelFileError(
                 f"type_map has {n_types} elements, the descriptor {len(self.descriptor.sel_t)}, "
@@ -267,9 +319,51 @@ class DeepPotential:
                     f"fitting net {t} takes {net.n_in} values, the descriptor gives "
                     f"{self.descriptor.n_out} and there are {n_parameters} parameters"
                 )
+        if self.reference_frame is not None:
+            self._check_frame(self.reference_frame)
+
+    def _check_frame(self, frame: ReferenceFrame) -> None:
+        if not 0 <= frame.types_a.min() <= frame.types_a.max() < len(self.type_map):
+            raise ModelFileError("reference_frame: a type is outside of the type_map")
+        n_f, n_a = self.fitting.n_fparam, self.fitting.n_aparam
+        for name, values, count, shape in (
+            ("fparam", frame.fparam_f, n_f, (n_f,)),
+            ("aparam", frame.aparam_af, n_a, (len(frame.types_a), n_a)),
+        ):
+            found, expected = getattr(values, "shape", None), shape if count else None
+            if found != expected:
+                raise ModelFileError(
+                    f"reference_frame: {name} does not fit the model: it has shape {found}, "
+                    f"expected {expected}"
+                )
+            if values is not None:
+                bounds.check(f"reference_frame: {name}", values, shape, np.finfo("f8").max)
 
     @property
     def precision(self) -> str:
         """ "float64", "float32", or "descriptor/fitting" where the two differ."""
         one, two = self.descriptor.dtype.name, self.fitting.dtype.name
         return one if one == two else f"{one}/{two}"
+
+
+#: Longer than any name of an element or a site; lists of elements stay readable, and quotable.
+_MAX_NAME = 32
+
+
+def _check_element(name: str, others: tuple[str, ...]) -> None:
+    """Refuse a name that a LAMMPS script or a terminal cannot show as it is."""
+    if not isinstance(name, str):
+        raise ModelFileError(f"type_map: {name!r} is no name, expected text")
+    shown = repr(name[:_MAX_NAME])
+    if not name or not name.isprintable() or any(letter.isspace() for letter in name):
+        raise ModelFileError(
+            f"type_map: {shown} is no name, expected printable text without blanks"
+        )
+    if len(name) > _MAX_NAME:
+        raise ModelFileError(
+            f"type_map: {shown}... has {len(name)} characters, expected at most {_MAX_NAME}"
+        )
+    if name == "NULL":
+        raise ModelFileError("type_map: NULL stands for 'no element' in LAMMPS scripts")
+    if name in others:
+        raise ModelFileError(f"type_map: {shown} is named twice")

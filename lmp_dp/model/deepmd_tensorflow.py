@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from lmp_dp.errors import ModelFileError, UnsupportedModelError
-from lmp_dp.model.deep_potential import DeepPotential, Descriptor, Fitting, Provenance
+from lmp_dp.model.deep_potential import (
+    MIXED_PRECISION,
+    DeepPotential,
+    Descriptor,
+    Fitting,
+    Provenance,
+)
 from lmp_dp.model.network import (
     Layer,
     Network,
@@ -22,20 +28,9 @@ from lmp_dp.model.network import (
     embedding_join,
     fitting_join,
 )
+from lmp_dp.model.supported_graphs import ENVIRONMENT_OPS, supported_environment
 from lmp_dp.model.tensorflow_graph import Graph
-
-#: Operations that build a se_e2_a environment matrix: DeePMD-kit >= 2, 1.x.
-_ENVIRONMENT_OPS = ("ProdEnvMatA", "DescrptSeA")
-#: Operation -> what the graph is, for refusals.
-_FOREIGN_OPS = {
-    "ProdEnvMatR": "descriptor se_e2_r is not supported",
-    "DescrptSeR": "descriptor se_e2_r is not supported",
-    "ProdEnvMatAMix": "descriptor se_atten (DPA-1) is not supported",
-    "DescrptNorot": "graphs of DeePMD-kit 0.x are not supported",
-    "Descrpt": "descriptor loc_frame is not supported",
-    "DescrptSeAEf": "descriptor se_a_ef (electric field) is not supported",
-    "ProdEnvMatANvnmdQuantize": "models for NVNMD hardware are not supported",
-}
+from lmp_dp.model.training_input import model_section
 
 
 def read_graph(graph: Graph, script: dict[str, Any] | None = None) -> DeepPotential:
@@ -56,10 +51,9 @@ def read_graph(graph: Graph, script: dict[str, Any] | None = None) -> DeepPotent
     """
     embedded = graph.text("train_attr/training_script")
     if script is None and embedded:
-        script = json.loads(embedded)
-    # DeePMD-kit stores {"model": ...}; an old or bare input may be the section itself
-    section = (script or {}).get("model", script or {})
-    environment = _refuse_what_is_not_supported(graph, section)
+        script = _parsed(embedded)
+    section = model_section(script or {})
+    environment = supported_environment(graph, section)
 
     sel = np.array(graph.attr(environment, "sel_a"), dtype=np.int64)
     n_types = len(sel)
@@ -68,7 +62,7 @@ def read_graph(graph: Graph, script: dict[str, Any] | None = None) -> DeepPotent
     notes = []
     if _computes_in_half_precision(graph):
         notes.append(
-            "trained in mixed precision: the source computes the nets in half precision, "
+            f"{MIXED_PRECISION}: the source computes the nets in half precision, "
             f"lmp_dp in {descriptor.dtype.name}"
         )
     minimum = "train_attr/min_nbor_dist"
@@ -86,49 +80,11 @@ def read_graph(graph: Graph, script: dict[str, Any] | None = None) -> DeepPotent
     )
 
 
-# --------------------------------------------------------------------------- what it is
-def _refuse_what_is_not_supported(graph: Graph, section: dict[str, Any]) -> str:
-    """Check that this is an uncompressed se_e2_a energy model; return its environment node."""
-    ops = graph.ops()
-    compressed = graph.text("model_type") == "compressed_model"
-    if compressed or any(op.startswith("TabulateFusion") for op in ops):
-        raise UnsupportedModelError(
-            "this model is compressed: convert the original (uncompressed) frozen model "
-            "and run 'lmp-dp compress' on the result"
-        )
-    kind = graph.text("model_attr/model_type") or "ener"
-    if kind != "ener":
-        raise UnsupportedModelError(f"model type '{kind}' is not supported, only 'ener' (energy)")
-    environments = [name for op in _ENVIRONMENT_OPS for name in graph.named_by_op(op)]
-    foreign = [text for op, text in _FOREIGN_OPS.items() if op in ops]
-    if len(environments) + len([op for op in _FOREIGN_OPS if op in ops]) > 1:
-        raise UnsupportedModelError("descriptor hybrid is not supported")
-    if foreign:
-        raise UnsupportedModelError(foreign[0])
-    if not environments:
-        raise ModelFileError(
-            "this graph has no DeePMD-kit descriptor (no operation "
-            f"{' or '.join(_ENVIRONMENT_OPS)}); is it a frozen DeePMD-kit model?"
-        )
-    environment = environments[0]
-    if any(re.match(r"filter_type_all.*/matrix_\d+_\d+_\d+$", name) for name in graph.names()):
-        raise UnsupportedModelError("descriptor se_e3 is not supported")
-    if any(name.startswith("type_embed_net") for name in graph.names()):
-        raise UnsupportedModelError("a type embedding (se_e2_a_tebd) is not supported")
-    if any(graph.attr(environment, "sel_r")) or graph.attr(environment, "rcut_a") > 0:
-        raise UnsupportedModelError("descriptor se_a with radial-only neighbours is not supported")
-    if any("t_tab_info" in name for name in graph.names()) or section.get("use_srtab"):
-        raise UnsupportedModelError("a short-range pair table (use_srtab) is not supported")
-    if section.get("spin"):
-        raise UnsupportedModelError("models with spin are not supported")
-    if section.get("pair_exclude_types") or section.get("atom_exclude_types"):
-        raise UnsupportedModelError("model-level exclude types are not supported")
-    fitting_script = section.get("fitting_net", {})
-    if fitting_script.get("tot_ener_zero"):
-        raise UnsupportedModelError("fitting option tot_ener_zero is not supported")
-    if fitting_script.get("use_aparam_as_mask"):
-        raise UnsupportedModelError("fitting option use_aparam_as_mask is not supported")
-    return environment
+def _parsed(script: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(script))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"the graph's training script is no JSON object: {error}") from error
 
 
 def _read_type_map(graph: Graph, n_types: int, section: dict[str, Any]) -> tuple[str, ...]:
@@ -217,7 +173,7 @@ def _excluded_by_mask(graph: Graph, n_types: int) -> np.ndarray:
     pending, seen = ["filter_type_all/Slice"], set()
     while pending:
         name = pending.pop()
-        if name in seen or name not in graph or graph.op(name) in (*_ENVIRONMENT_OPS, "Const"):
+        if name in seen or name not in graph or graph.op(name) in (*ENVIRONMENT_OPS, "Const"):
             continue
         seen.add(name)
         if graph.op(name) in ("GatherV2", "Gather"):

@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 
 from lmp_dp.errors import ModelFileError
+from lmp_dp.model import bounds
 
 Join = Literal["replace", "add", "double"]
 
@@ -37,6 +38,9 @@ ACTIVATIONS = (
     "linear",
 )
 
+#: silu itself is 0 or the identity to double precision beyond.
+SILUT_THRESHOLDS = (-100.0, 100.0)
+
 
 def canonical_activation(name: str | None) -> str:
     """Return the one spelling of an activation name that lmp_dp uses.
@@ -47,7 +51,7 @@ def canonical_activation(name: str | None) -> str:
     Raises
     ------
     ModelFileError
-        The name is none of DeePMD-kit's activation functions.
+        The name is none of DeePMD-kit's activation functions, or the threshold is out of range.
     """
     lowered = "none" if name is None else name.strip().lower()
     if lowered in ("none", ""):
@@ -55,9 +59,11 @@ def canonical_activation(name: str | None) -> str:
     kind, _, threshold = lowered.partition(":")
     if kind == "silut":
         try:
-            return f"silut:{float(threshold or 3.0)!r}"
+            number = float(threshold or 3.0)
         except ValueError:
             raise ModelFileError(f"activation '{name}': '{threshold}' is not a number") from None
+        bounds.check_number(f"activation '{name}': the threshold", number, *SILUT_THRESHOLDS)
+        return f"silut:{number!r}"
     if lowered not in ACTIVATIONS:
         raise ModelFileError(
             f"unknown activation function '{name}'; known are {', '.join(ACTIVATIONS)}"
@@ -88,17 +94,20 @@ class Layer:
     joins: Join
 
     def __post_init__(self) -> None:
+        if self.weight_io.ndim != 2 or 0 in self.weight_io.shape:
+            raise ModelFileError(f"weights have shape {self.weight_io.shape}, expected two widths")
         n_in, n_out = self.weight_io.shape
-        if self.bias_o.shape != (n_out,):
-            raise ModelFileError(f"bias has shape {self.bias_o.shape}, expected ({n_out},)")
-        if self.idt_o is not None and self.idt_o.shape != (n_out,):
-            raise ModelFileError(f"idt has shape {self.idt_o.shape}, expected ({n_out},)")
+        bounds.check("weight", self.weight_io, (n_in, n_out))
+        bounds.check("bias", self.bias_o, (n_out,))
+        if self.idt_o is not None:
+            bounds.check("idt", self.idt_o, (n_out,))
         fits = {"replace": True, "add": n_out == n_in, "double": n_out == 2 * n_in}
         if not fits.get(self.joins, True):
             raise ModelFileError(f"a layer {n_in} -> {n_out} cannot join its input '{self.joins}'")
         if self.joins not in ("replace", "add", "double"):
             raise ModelFileError(f"unknown way to join a layer's input: '{self.joins}'")
-        canonical_activation(self.activation)
+        if self.activation != (name := canonical_activation(self.activation)):
+            raise ModelFileError(f"activation {self.activation!r} is spelled '{name}' here")
 
 
 @dataclass(frozen=True)
@@ -117,10 +126,8 @@ class Network:
                     f"layer {k + 1} takes {two.weight_io.shape[0]}"
                 )
         dtypes = {array.dtype for layer in self.layers for array in _arrays(layer)}
-        if len(dtypes) != 1 or next(iter(dtypes)) not in (np.float32, np.float64):
-            raise ModelFileError(f"a network mixes or has unusable precisions: {dtypes}")
-        if not all(np.isfinite(array).all() for layer in self.layers for array in _arrays(layer)):
-            raise ModelFileError("a network holds parameters that are not finite")
+        if len(dtypes) != 1:
+            raise ModelFileError(f"a network mixes precisions: {' and '.join(map(str, dtypes))}")
 
     @property
     def n_in(self) -> int:

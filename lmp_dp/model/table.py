@@ -20,9 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmp_dp.errors import ModelFileError
+from lmp_dp.model import bounds
 
 #: Coefficients of a quintic polynomial.
 ORDER = 6
+#: Normalised s and widths of cells: 1/width times the pieces of a cell is a float32.
+_MAX_S, _MIN_WIDTH = 1e20, 1e-25
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,23 @@ class Table:
     slope_error: float
 
     def __post_init__(self) -> None:
-        n_pieces = int(self.pieces_q.sum())
-        if (self.pieces_q < 1).any() or not len(self.pieces_q):
-            raise ModelFileError("a table needs at least one piece per cell")
-        rank = self.basis_rm.shape[0]
-        if self.coefficients_pkr.shape != (n_pieces, ORDER, rank):
+        if self.basis_rm.ndim != 2 or 0 in self.basis_rm.shape:
             raise ModelFileError(
-                f"table coefficients have shape {self.coefficients_pkr.shape}, "
-                f"expected ({n_pieces}, {ORDER}, {rank})"
+                f"basis has shape {self.basis_rm.shape}, expected (functions, channels)"
             )
-        if not (np.isfinite(self.lower) and 0 < self.cell_width < np.inf):
-            raise ModelFileError("a table's cells have no width")
-        if not (np.isfinite(self.coefficients_pkr).all() and np.isfinite(self.basis_rm).all()):
-            raise ModelFileError("a table holds coefficients that are not finite")
+        bounds.check("basis", self.basis_rm, self.basis_rm.shape)
+        if self.pieces_q.ndim != 1 or self.pieces_q.dtype.kind != "i" or not len(self.pieces_q):
+            raise ModelFileError("pieces must be one int for each cell")
+        # no more pieces than there are coefficients: else their sum might wrap round
+        for pieces in self.pieces_q.tolist():
+            bounds.check_number("pieces of a cell", pieces, 1, len(self.coefficients_pkr))
+        shape = (int(self.pieces_q.sum()), ORDER, self.rank)
+        bounds.check("coefficients", self.coefficients_pkr, shape, bounds.MAX_VALUE)
+        bounds.check_number("lower", self.lower, -_MAX_S, _MAX_S)
+        bounds.check_number("cell_width", self.cell_width, _MIN_WIDTH, _MAX_S)
+        bounds.check_number("inner", self.inner, self.lower, self.upper)
+        for name in ("error", "slope_error"):
+            bounds.check_number(name, getattr(self, name), 0.0, bounds.MAX_VALUE)
         if self.dtype not in (np.float32, np.float64):
             raise ModelFileError(f"a table is for {self.dtype}, expected float32 or float64")
 

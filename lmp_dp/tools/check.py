@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from importlib import metadata, util
 from pathlib import Path
@@ -27,7 +28,8 @@ from lmp_dp.tools import check_report
 from lmp_dp.tools.check_dynamics import compare
 from lmp_dp.tools.check_quantities import quantities, tolerances
 from lmp_dp.tools.check_report import REFERENCE, CheckReport, Comparison, FrameReport
-from lmp_dp.tools.lammps_frames import Frames, evaluate, read_data
+from lmp_dp.tools.lammps_frames import Frames, evaluate, quoted, read_data
+from lmp_dp.tools.options import count
 
 DISPLACEMENTS = (0.01, 0.3)  # Å: largest shift of a coordinate, first and last copy
 LARGEST_STRAIN = 0.03
@@ -65,21 +67,24 @@ def run_check(
     seed : int
         Of the random displacements and strains.
     backend : sequence of str
-        Backends of pair style dp, or "all" that can be used here.
+        Backends of pair style dp; "all": those that can be used here.
     steps : int
         Length of a run at constant energy of the first model file and the yardstick; 0: none.
 
     Raises
     ------
     CheckError
-        deepmd-kit or lammps is not installed, a file does not exist, models do not fit together.
+        deepmd-kit or lammps is not installed, a file does not exist, models do not fit together,
+        there is nothing to compare.
     LmpDpError
         A model cannot be read, elements do not fit, a LAMMPS run ends with an error.
     """
     versions = _versions(deepmd=str(against) != REFERENCE)
     for path in [data] if str(against) == REFERENCE else [against, data]:
-        if not Path(path).is_file():
-            raise CheckError(f"{path} does not exist")
+        if not os.path.isfile(path):
+            raise CheckError(f"{path} does not exist or is no file")
+    if not models or not backend:
+        raise CheckError("there is nothing to compare: name a model file and a backend")
     loaded = [load(model) for model in models]
     type_map = loaded[0].type_map
     for model, one in zip(models, loaded, strict=True):
@@ -88,19 +93,22 @@ def run_check(
                 f"{model} has the elements {' '.join(one.type_map)}, but {models[0]} has "
                 f"{' '.join(type_map)}: compare files of the same model"
             )
-    start = read_data(Path(data).resolve())
-    types_t = type_table.model_types(elements, type_map, len(start.masses_t))
-    names = ["NULL" if t == type_table.ABSENT else type_map[t] for t in types_t]
+    start, names, remarks = _start(Path(data), elements, type_map)
     everything, displacements, strains = _changed(start, frames, seed)
 
     chosen, unavailable = _usable(backend, loaded[0])
-    paths = [Path(model).resolve() for model in models]
+    paths = [quoted(Path(model).resolve()) for model in models]
     if str(against) == REFERENCE:
         yardstick = f"dp {paths[0]} backend {REFERENCE}"
     else:
-        yardstick = f"deepmd {Path(against).resolve()}"
+        yardstick = f"deepmd {quoted(Path(against).resolve())}"
     runs = [(m, name) for m in range(len(models)) for name in chosen]
     styles = [f"dp {paths[m]} backend {name}" for m, name in runs]
+    if set(styles) == {yardstick}:
+        raise CheckError(
+            "there is nothing to compare: the backend reference of the first model file is what "
+            "--against reference compares with"
+        )
     target = evaluate(everything, [yardstick], names)[0]
     comparisons = []
     for (m, name), found in zip(runs, evaluate(everything, styles, names), strict=True):
@@ -124,6 +132,10 @@ def run_check(
     dynamics = None
     if steps:
         dynamics = compare(everything, styles[0], yardstick, names, steps, first_allowed)
+    said = [target.warnings, *(one.values.warnings for one in comparisons)]
+    if dynamics is not None:
+        said += [dynamics.target.warnings, dynamics.found.warnings]
+    remarks += [text for warnings in said for text in warnings]
     return CheckReport(
         against=str(against),
         data=str(data),
@@ -141,16 +153,32 @@ def run_check(
         ],
         comparisons=comparisons,
         unavailable=unavailable,
+        remarks=list(dict.fromkeys(remarks)),
         dynamics=dynamics,
         versions=versions,
         target=target,
     )
 
 
+def _start(
+    data: Path, elements: Sequence[str], type_map: Sequence[str]
+) -> tuple[Frames, list[str], list[str]]:
+    """The configuration of a data file, the element of each type, and what is doubtful there."""
+    start, described = read_data(data.resolve())
+    types_t = type_table.model_types(elements, type_map, len(start.masses_t))
+    names = ["NULL" if t == type_table.ABSENT else type_map[t] for t in types_t]
+    if all(types_t[start.types_a - 1] == type_table.ABSENT):
+        raise CheckError(
+            f"there is nothing to compare: the model sees none of the {len(start.types_a)} atoms "
+            f"of {data}, whose types are {' '.join(names)}"
+        )
+    return start.with_masses(names), names, described.notes(names)
+
+
 def _usable(asked: Sequence[str], model: DeepPotential) -> tuple[list[str], dict[str, str]]:
     """The backends to run; with "all" also those that cannot be used, and why."""
-    if list(asked) != ["all"]:
-        return list(asked), {}
+    if "all" not in asked:
+        return list(dict.fromkeys(asked)), {}
     usable, unavailable = [], {}
     for name in backends.NAMES:
         if name == "auto":
@@ -218,28 +246,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="element of each LAMMPS type, as after pair_coeff * * (default: the model's order)",
     )  # fmt: skip
     parser.add_argument(
-        "--frames", type=_count, default=5, metavar="N",
+        "--frames", type=count, default=5, metavar="N",
         help="copies with displaced atoms and strained box, besides the file's frame (default 5)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=1, help="of the random changes (default 1)")
+    parser.add_argument("--seed", type=count, default=1, help="of the random changes (default 1)")
     parser.add_argument(
-        "--backend", nargs="+", default=["auto"], metavar="NAME",
+        "--backend", nargs="+", choices=(*backends.NAMES, "all"), default=["auto"], metavar="NAME",
         help="backends of pair style dp, or all that can be used here (default auto)",
     )  # fmt: skip
     parser.add_argument(
-        "--md", type=_count, default=0, metavar="STEPS",
+        "--md", type=count, default=0, metavar="STEPS",
         help="also run the first MODEL and what it is compared with at constant energy",
     )  # fmt: skip
     parser.add_argument("--plot", metavar="FILE", help="draw values and deviations (.png)")
     parser.add_argument("--report", metavar="FILE", help="tables and figures on a page (.html)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers that were found")
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
 
 
 def main(args: argparse.Namespace) -> int:
@@ -270,7 +291,8 @@ def main(args: argparse.Namespace) -> int:
 
             Path(args.plot).write_bytes(check_plot.png(check_plot.parity(report)))
         if args.report:
-            Path(args.report).write_text(check_report.html(report))
+            page = check_report.html(report)
+            Path(args.report).write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise CheckError(f"the report cannot be written: {error}") from None
     return 0 if report.passed else 1

@@ -45,23 +45,23 @@ class Quantity:
     ----------
     name, unit : str
     maximum, rms : float
-        Largest and root mean square deviation.
-    tolerance : float
-        What `maximum` is allowed to be in the frame that comes nearest to its tolerance (or exceeds
-        it most).
-    ratio : float
-        Largest deviation / tolerance of a frame; at most 1 if the check is passed.
+        Largest and root mean square deviation of all frames.
     worst_frame : int
-        The frame of that ratio.
+        The frame that decides: it comes nearest to its tolerance, or exceeds it most.
+    deviation, tolerance : float
+        Largest deviation of that frame, and what it may be there.
+    ratio : float
+        Their quotient, the largest of all frames; at most 1 if the check is passed.
     """
 
     name: str
     unit: str
     maximum: float
     rms: float
+    worst_frame: int
+    deviation: float
     tolerance: float
     ratio: float
-    worst_frame: int
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,17 @@ def quantities(found: Values, target: Values, allowed: Tolerances) -> list[Quant
 
 def _quantity(name: str, unit: str, deviation: NDArray[Any], tolerance_f: NDArray[Any]) -> Quantity:
     absolute = abs(deviation.reshape(len(tolerance_f), -1))
+    largest_f = absolute.max(axis=1)
     # a value that is no number is a failure, not a pass
-    ratio_f = np.nan_to_num(absolute.max(axis=1) / tolerance_f, nan=np.inf)
+    ratio_f = np.nan_to_num(largest_f / tolerance_f, nan=np.inf)
     worst = int(ratio_f.argmax())
     return Quantity(
         name=name,
         unit=unit,
         maximum=float(absolute.max()),
         rms=float(np.sqrt((absolute**2).mean())),
+        worst_frame=worst,
+        deviation=float(largest_f[worst]),
         tolerance=float(tolerance_f[worst]),
         ratio=float(ratio_f[worst]),
-        worst_frame=worst,
     )

@@ -56,7 +56,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         """True if every deviation is a number and within its tolerance."""
-        return all(quantity.ratio <= 1.0 for quantity in self.quantities)
+        return bool(self.quantities) and all(one.ratio <= 1.0 for one in self.quantities)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class CheckReport:
         Of each model file on each backend.
     unavailable : dict
         Backends that were to be tried and cannot be used here, with the reason.
+    remarks : list of str
+        Doubts about the data file, and warnings of pair style dp.
     dynamics : Dynamics or None
         Of the first comparison.
     versions : dict
@@ -91,6 +93,7 @@ class CheckReport:
     frames: list[FrameReport]
     comparisons: list[Comparison]
     unavailable: dict[str, str]
+    remarks: list[str]
     dynamics: Dynamics | None
     versions: dict[str, str]
     target: Values = field(repr=False)
@@ -98,8 +101,10 @@ class CheckReport:
     @property
     def passed(self) -> bool:
         """True if everything that was compared is within its tolerance."""
-        return all(one.passed for one in self.comparisons) and (
-            self.dynamics is None or self.dynamics.passed
+        return (
+            bool(self.comparisons)
+            and all(one.passed for one in self.comparisons)
+            and (self.dynamics is None or self.dynamics.passed)
         )
 
     @property
@@ -119,12 +124,8 @@ class CheckReport:
         return {"passed": self.passed, **found}
 
 
-#: The tolerance and its share are those of the frame that comes nearest to its tolerance.
-HEADINGS = ("deviation of", "maximum", "rms", "unit", "tolerance", "share", "frame", "")
-CLOSE_PAIRS = (
-    "tolerances are larger in frames with atoms closer than the tables' fine part; the table names "
-    "the frame that comes nearest to its own"
-)
+#: Deviation, tolerance and share are those of the frame that comes nearest to its tolerance.
+HEADINGS = ("deviation of", "frame", "largest", "tolerance", "share", "rms of all", "unit", "")
 
 
 def rows(quantities: Sequence[Quantity]) -> list[list[str]]:
@@ -132,12 +133,12 @@ def rows(quantities: Sequence[Quantity]) -> list[list[str]]:
     return [
         [
             quantity.name,
-            f"{quantity.maximum:.2e}",
-            f"{quantity.rms:.2e}",
-            quantity.unit,
+            str(quantity.worst_frame),
+            f"{quantity.deviation:.2e}",
             f"{quantity.tolerance:.1e}",
             f"{quantity.ratio:.1g}",
-            str(quantity.worst_frame),
+            f"{quantity.rms:.2e}",
+            quantity.unit,
             verdict(quantity.ratio <= 1.0),
         ]
         for quantity in quantities
@@ -168,13 +169,19 @@ def summary(report: CheckReport) -> str:
 
 def notes(report: CheckReport) -> list[str]:
     """What has to be said besides the tables."""
-    found = [f"backend {name} was not tried: {text}" for name, text in report.unavailable.items()]
-    if any(
-        q.maximum > q.tolerance and q.ratio <= 1.0
+    found = [f"note: {text}" for text in report.remarks]
+    found += [f"backend {name} was not tried: {text}" for name, text in report.unavailable.items()]
+    larger = [
+        f"{q.name} of {one.model} (backend {one.backend}) {q.maximum:.2e} {q.unit}"
         for one in report.comparisons
         for q in one.quantities
-    ):
-        found.append(CLOSE_PAIRS)
+        if q.maximum > q.deviation
+    ]
+    if larger:
+        found.append(
+            "tolerances grow with close atoms and large forces; the tables show the frame that "
+            f"comes nearest to its own. Larger, where it is allowed: {'; '.join(larger)}"
+        )
     return found + (dynamics_lines(report.dynamics) if report.dynamics else [])
 
 

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 import lmp_dp
+from lmp_dp import child
 from lmp_dp.errors import InputError
 from lmp_dp.lammps import libraries
 from lmp_dp.threads import omp_num_threads
@@ -353,7 +354,7 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
 
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return _finished([sys.executable, "-c", f"import sys; {code}", *arguments])
+    return _finished(child.command(code, *arguments))
 
 
 def _finished(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,6 @@
 """``lmp-dp info``: what a model file holds, and (``--verify``) whether it evaluates as its source.
 
-A file proves itself by its reference frame: a configuration with the energies, forces and virial
-that the source model gave for it when it was converted.
+A file proves itself by its reference frame (`lmp_dp.tools.reference_frame`).
 """
 
 from __future__ import annotations
@@ -14,18 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lmp_dp.errors import LmpDpError
-from lmp_dp.model import DeepPotential, ReferenceFrame, load
-
-#: Largest deviations from the source that --verify accepts. float64: summation order alone
-#: (observed 1e-13) with a margin; float32: some 10 units in the last place (6e-8) of
-#: intermediate values of order 10, and of forces relative to their norm. Tables are made for a
-#: relative error of 1e-9 of G, slopes and sums over neighbours make it a hundred times more.
-TOLERANCES = {
-    "float64": {"energy_per_atom": 1e-10, "force": 1e-9, "virial": 1e-8},
-    "compressed": {"energy_per_atom": 1e-8, "force": 1e-6, "virial": 1e-5},
-    "float32": {"energy_per_atom": 1e-5, "force": 1e-3, "virial": 1e-2},
-}
+from lmp_dp.model import DeepPotential, load
+from lmp_dp.tools.reference_frame import verify
 
 
 def describe(path: str, model: DeepPotential) -> dict[str, Any]:
@@ -81,57 +70,6 @@ def _parameters(avg_f: np.ndarray, istd_f: np.ndarray) -> dict[str, Any] | None:
     if not len(avg_f):
         return None
     return {"count": len(avg_f), "mean": avg_f.tolist(), "spread": (1.0 / istd_f).tolist()}
-
-
-def verify(model: DeepPotential, backend: str = "reference") -> dict[str, Any]:
-    """Evaluate the reference frame and compare with what the source gave.
-
-    Returns
-    -------
-    dict
-        ``passed``, and per quantity ``deviation`` and ``tolerance`` (eV per atom, eV/Å, eV).
-
-    Raises
-    ------
-    LmpDpError
-        The file has no reference frame: it is unproven.
-    """
-    from lmp_dp.engine import Potential
-
-    frame = model.reference_frame
-    if frame is None:
-        reason = next((note for note in model.provenance.notes if note.startswith("unproven")), "")
-        raise LmpDpError(
-            f"this file has no reference frame ({reason or 'unproven'}); convert it again where "
-            "deepmd-kit is installed, or compare with 'lmp-dp check'"
-        )
-    # the frame is denser than matter: leaving out neighbours is part of what is compared
-    potential = Potential(model, backend=backend, sel="ignore", table="ignore")
-    deviations = _deviations(potential, frame)
-    exact = "compressed" if model.descriptor.tables else "float64"
-    tolerances = TOLERANCES[exact if model.precision == "float64" else "float32"]
-    return {
-        "passed": all(deviations[name] <= tolerances[name] for name in tolerances),
-        "backend": backend,
-        "source": frame.evaluated_by,
-        "deviation": deviations,
-        "tolerance": tolerances,
-    }
-
-
-def _deviations(potential: Any, frame: ReferenceFrame) -> dict[str, float]:
-    result = potential.evaluate(
-        frame.positions_ac,
-        frame.types_a,
-        frame.cell_cc,
-        fparam=frame.fparam_f,
-        aparam=frame.aparam_af,
-    )
-    return {
-        "energy_per_atom": abs(result.energy - frame.energy) / max(1, len(frame.types_a)),
-        "force": float(np.abs(result.forces - frame.forces_ac).max(initial=0.0)),
-        "virial": float(np.abs(result.virial - frame.virial_cc).max()),
-    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,7 @@
 
 Two pair styles that bring their own runtimes (Python here, TensorFlow there) stay apart this way,
 and an error in one is only that. Numbers travel as binary arrays, not as LAMMPS's rounded text.
-`read_data`, `evaluate` and `simulate` start `python -m lmp_dp.tools.lammps_frames`, which is the
-other half of this module.
+The other process runs `lmp_dp.tools.lammps_worker`.
 
 Axes: _f frames, _a atoms in the order of their IDs, _c Cartesian, _t LAMMPS types, _s samples in
 time, _r distances, _q pairs of types.
@@ -12,26 +11,23 @@ time, _r distances, _q pairs of types.
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from ctypes import c_double
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmp_dp.errors import LmpDpError
+from lmp_dp import child
+from lmp_dp.errors import InputError, LmpDpError
+from lmp_dp.lammps.type_table import STANDARD_MASSES
+from lmp_dp.tools.data_file import DataFile, reduced
 
-BAR_PER_EV_PER_A3 = 1.6021765e6  # LAMMPS's nktv2p in metal units, not CODATA, on purpose
-
-#: Of `simulate`: K, seed of the velocities, g/mol, samples in time, bins of distances.
-TEMPERATURE, SEED, LIGHT, SAMPLES, BINS = 300.0, 4711, 5.0, 100, 100
+_WORKER = "from lmp_dp.tools import lammps_worker; lammps_worker.main(*sys.argv[1:])"
 
 
 class LammpsRunError(LmpDpError):
@@ -57,6 +53,25 @@ class Frames:
     positions_fac: NDArray[Any]
     cells_fcc: NDArray[Any]
 
+    def with_masses(self, elements: Sequence[str]) -> Frames:
+        """The same with masses that are NaN replaced by those of elements (of NULL: 1 g/mol).
+
+        Raises
+        ------
+        InputError
+            A name is not that of an element.
+        """
+        masses_t = self.masses_t.copy()
+        for t in np.flatnonzero(np.isnan(masses_t)).tolist():
+            name = elements[t] if t < len(elements) else "NULL"
+            if name != "NULL" and name not in STANDARD_MASSES:
+                raise InputError(
+                    f"the data file has no masses, and {name} (LAMMPS type {t + 1}) is no element "
+                    "with a known one: write a section Masses"
+                )
+            masses_t[t] = STANDARD_MASSES.get(name, 1.0)
+        return replace(self, masses_t=masses_t)
+
 
 @dataclass(frozen=True)
 class Values:
@@ -69,12 +84,15 @@ class Values:
     virials_f : (n_frames, 6) float64
         xx yy zz xy xz yz of the pressure without its kinetic part, times the volume.
     atom_energies_fa : (n_frames, n) float64
+    warnings : sequence of str
+        Of pair style dp.
     """
 
     energies_f: NDArray[Any]
     forces_fac: NDArray[Any]
     virials_f: NDArray[Any]
     atom_energies_fa: NDArray[Any]
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,8 @@ class Trajectory:
         Å.
     rdf_qr : (n_pairs_of_types, n_bins) float64
         Radial distribution functions of types 1 1, 1 2, ..., 2 2, ..., averaged over the run.
+    warnings : sequence of str
+        Of pair style dp.
     """
 
     times_s: NDArray[Any]
@@ -100,36 +120,70 @@ class Trajectory:
     temperatures_s: NDArray[Any]
     distances_r: NDArray[Any]
     rdf_qr: NDArray[Any]
+    warnings: Sequence[str] = ()
 
 
-def atom_style_of(path: Path) -> str:
-    """The atom style that a data file names after its section header `Atoms`; else atomic.
+def read_data(path: Path) -> tuple[Frames, DataFile]:
+    """The configuration of a LAMMPS data file, read by LAMMPS itself; and what else the file says.
 
-    Raises
-    ------
-    LammpsRunError
-        The file cannot be read.
-    """
-    try:
-        with path.open(errors="replace") as lines:
-            for line in lines:
-                if line.split("#")[0].strip() == "Atoms":
-                    return (line.partition("#")[2].split() or ["atomic"])[0]
-    except OSError as error:
-        raise LammpsRunError(f"the data file cannot be read: {error}") from None
-    raise LammpsRunError(f"{path} is no LAMMPS data file: it has no section Atoms")
-
-
-def read_data(path: Path) -> Frames:
-    """The configuration of a LAMMPS data file in metal units, read by LAMMPS itself.
+    Masses that are not in the file are NaN (`Frames.with_masses`).
 
     Raises
     ------
+    InputError
+        The file is none that can be used.
     LammpsRunError
         LAMMPS cannot read the file.
     """
-    job = {"task": "read", "data": str(path), "atom_style": atom_style_of(path)}
-    return Frames(**_run(job, {}, f"reading {path}"))
+    with tempfile.TemporaryDirectory(prefix="lmp_dp_") as directory:
+        copy = Path(directory, "reduced.data")
+        described = reduced(path, copy)
+        job = {"task": "read", "data": str(copy), "atom_style": described.atom_style}
+        frames = Frames(**_run(job, {}, f"reading {path}"))
+    if not described.masses:
+        frames = replace(frames, masses_t=np.full_like(frames.masses_t, np.nan))
+    return frames, described
+
+
+def write_data(frames: Frames, path: Path) -> None:
+    """The first frame as a LAMMPS data file of atom style atomic."""
+    (xx, _, _), (xy, yy, _), (xz, yz, zz) = frames.cells_fcc[0].tolist()
+    with path.open("w") as file:
+        file.write(
+            f"written by lmp-dp\n\n{len(frames.types_a)} atoms\n"
+            f"{len(frames.masses_t)} atom types\n0 {xx!r} xlo xhi\n0 {yy!r} ylo yhi\n"
+            f"0 {zz!r} zlo zhi\n{xy!r} {xz!r} {yz!r} xy xz yz\n\nMasses\n\n"
+        )
+        for number, mass in enumerate(frames.masses_t.tolist(), start=1):
+            file.write(f"{number} {mass!r}\n")
+        file.write("\nAtoms # atomic\n\n")
+        atoms = zip(frames.types_a.tolist(), frames.positions_fac[0].tolist(), strict=True)
+        for number, (kind, (x, y, z)) in enumerate(atoms, start=1):
+            file.write(f"{number} {kind} {x!r} {y!r} {z!r}\n")
+
+
+def quoted(path: Path) -> str:
+    """A path as one argument of a LAMMPS command.
+
+    Raises
+    ------
+    LammpsRunError
+        LAMMPS has no way to write it.
+    """
+    text = str(path)
+    free = [quote for quote in "\"'" if quote not in text]
+    if not free or not text.isprintable():
+        raise LammpsRunError(
+            f"LAMMPS cannot read a path with both kinds of quotes, or one that is not printable "
+            f"UTF-8: {text!r}"
+        )
+    return f"{free[0]}{text}{free[0]}"
+
+
+def warnings_of_dp(output: str) -> list[str]:
+    """The warnings of pair style dp in LAMMPS's output, each once."""
+    found = re.findall(r"^WARNING: (pair_style dp: .*?)(?: \(\S+\))?$", output, re.MULTILINE)
+    return list(dict.fromkeys(found))
 
 
 def evaluate(frames: Frames, pair_styles: Sequence[str], elements: Sequence[str]) -> list[Values]:
@@ -174,7 +228,7 @@ def _run(job: dict[str, Any], arrays: dict[str, Any], what: str) -> dict[str, An
         given, result = Path(directory, "given.npz"), Path(directory, "result.npz")
         np.savez(given, job=json.dumps(job), **arrays)
         done = subprocess.run(
-            [sys.executable, "-m", "lmp_dp.tools.lammps_frames", str(given), str(result)],
+            child.command(_WORKER, str(given), str(result)),
             capture_output=True,
             text=True,
             check=False,
@@ -182,7 +236,10 @@ def _run(job: dict[str, Any], arrays: dict[str, Any], what: str) -> dict[str, An
         if done.returncode or not result.exists():
             raise LammpsRunError(f"{what}: {_reason(done)}")
         with np.load(result) as loaded:
-            return dict(loaded)
+            return {
+                name: array.tolist() if name.endswith("warnings") else array
+                for name, array in loaded.items()
+            }
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
@@ -191,163 +248,3 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     errors = [line.partition("ERROR")[2].lstrip(": ") for line in lines if "ERROR" in line]
     said = [line for line in lines if line]
     return (errors or said or [f"the process ended with status {done.returncode}"])[-1]
-
-
-# ---------------------------------------------------------------------------- the other process
-
-
-def _main(given: str, result: str) -> None:
-    with np.load(given) as loaded:
-        arrays = dict(loaded)
-    job = json.loads(str(arrays.pop("job")))
-    if job["task"] == "read":
-        values = vars(_read(job["data"], job["atom_style"]))
-    elif job["task"] == "simulate":
-        values = vars(_simulate(Frames(**arrays), job["pair_style"], job["elements"], job["steps"]))
-    else:
-        frames = Frames(**arrays)
-        values = {
-            f"{k}/{name}": array
-            for k, pair_style in enumerate(job["pair_styles"])
-            for name, array in vars(_evaluate(frames, pair_style, job["elements"])).items()
-        }
-    np.savez(result, **values)
-
-
-def _lammps(pair_style: str = "dp") -> Any:
-    """A silent LAMMPS that finds the plugin of a pair style, dp or another package's."""
-    from lmp_dp.lammps import libraries
-
-    libraries.load_libmpi()
-    if pair_style.split()[0] == "dp":
-        # The module whose import calls the hooks of all packages; deepmd-kit's loads TensorFlow.
-        sys.modules["lammps.executable"] = ModuleType("lammps.executable")
-    from lammps import lammps
-
-    # In a source tree that is not installed no hook has done this.
-    paths = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")
-    paths = list(dict.fromkeys([*filter(None, paths), str(libraries.PLUGIN_DIRECTORY)]))
-    os.environ["LAMMPS_PLUGIN_PATH"] = ":".join(paths)
-    return lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
-
-
-def _read(data: str, atom_style: str) -> Frames:
-    lmp = _lammps()
-    lmp.commands_string(f"units metal\natom_style {atom_style}\nbox tilt large\nread_data {data}")
-    low, high, xy, yz, xz, _, _ = lmp.extract_box()
-    cell_cc = np.diag(np.subtract(high, low))
-    cell_cc[1, 0], cell_cc[2, 0], cell_cc[2, 1] = xy, xz, yz
-    order = _order(lmp)
-    n = len(order)
-    masses = lmp.extract_atom("mass")
-    n_types = lmp.extract_setting("ntypes")
-    return Frames(
-        types_a=lmp.numpy.extract_atom("type", nelem=n)[order],
-        masses_t=np.array([masses[t + 1] if masses else 1.0 for t in range(n_types)]),
-        positions_fac=(lmp.numpy.extract_atom("x", nelem=n)[order] - low)[None],
-        cells_fcc=cell_cc[None],
-    )
-
-
-def _order(lmp: Any) -> NDArray[Any]:
-    n_local = lmp.extract_setting("nlocal")
-    return np.argsort(lmp.numpy.extract_atom("id", nelem=n_local))
-
-
-def _with_atoms(frames: Frames, pair_style: str, elements: Sequence[str]) -> Any:
-    """A LAMMPS with the first frame and the pair style."""
-    lmp = _lammps(pair_style)
-    n = len(frames.types_a)
-    lmp.commands_string(
-        "units metal\natom_style atomic\natom_modify map array\nbox tilt large\n"
-        f"region box prism {_prism(frames.cells_fcc[0])}\n"
-        f"create_box {len(frames.masses_t)} box\n"
-        + "".join(f"mass {t} {float(m)!r}\n" for t, m in enumerate(frames.masses_t, start=1))
-    )
-    positions_ac = _wrapped(frames.positions_fac[0], frames.cells_fcc[0])
-    ids = list(range(1, n + 1))
-    lmp.create_atoms(n, ids, frames.types_a.tolist(), positions_ac.ravel().tolist())
-    lmp.commands_string(f"pair_style {pair_style}\npair_coeff * * {' '.join(elements)}\n")
-    return lmp
-
-
-def _evaluate(frames: Frames, pair_style: str, elements: Sequence[str]) -> Values:
-    lmp = _with_atoms(frames, pair_style, elements)
-    n = len(frames.types_a)
-    lmp.commands_string(
-        "compute energies all pe/atom\n"
-        "compute virial all pressure NULL virial\n"
-        "compute sum all reduce sum c_energies\n"
-        # naming them here has LAMMPS compute them in each run
-        "thermo_style custom step pe c_sum c_virial[1]\n"
-    )
-    found: dict[str, list[Any]] = {"energy": [], "forces": [], "virial": [], "energies": []}
-    for cell_cc, positions_ac in zip(frames.cells_fcc, frames.positions_fac, strict=True):
-        (xx, _, _), (xy, yy, _), (xz, yz, zz) = cell_cc.tolist()
-        lmp.command(
-            f"change_box all x final 0 {xx!r} y final 0 {yy!r} z final 0 {zz!r} "
-            f"xy final {xy!r} xz final {xz!r} yz final {yz!r} units box"
-        )
-        flat = _wrapped(positions_ac, cell_cc).ravel()
-        lmp.scatter_atoms("x", 1, 3, (c_double * flat.size)(*flat))
-        lmp.command("run 0")
-        order = _order(lmp)
-        if len(order) != n:
-            raise RuntimeError(f"LAMMPS lost {n - len(order)} of {n} atoms")
-        pressure = np.array(lmp.numpy.extract_compute("virial", 0, 1))
-        found["energy"].append(lmp.get_thermo("pe"))
-        found["forces"].append(lmp.numpy.extract_atom("f", nelem=n)[order])
-        found["virial"].append(pressure * np.linalg.det(cell_cc) / BAR_PER_EV_PER_A3)
-        found["energies"].append(lmp.numpy.extract_compute("energies", 1, 1)[order])
-    lmp.close()
-    return Values(*(np.array(found[name]) for name in ("energy", "forces", "virial", "energies")))
-
-
-def _simulate(frames: Frames, pair_style: str, elements: Sequence[str], steps: int) -> Trajectory:
-    lmp = _with_atoms(frames, pair_style, elements)
-    timestep = 0.00025 if frames.masses_t.min() < LIGHT else 0.001
-    n_types = len(frames.masses_t)
-    pairs = [f"{i} {j}" for i in range(1, n_types + 1) for j in range(i, n_types + 1)]
-    every = max(1, steps // SAMPLES)
-    samples = steps // every
-    lmp.commands_string(
-        f"timestep {timestep}\nvelocity all create {TEMPERATURE} {SEED} mom yes loop all\n"
-        "fix move all nve\nvariable total equal etotal\nvariable temperature equal temp\n"
-        f"fix energies all vector {every} v_total v_temperature\n"
-        f"compute rdf all rdf {BINS} {' '.join(pairs)}\n"
-        f"fix rdf all ave/time {every} {samples} {every * samples} c_rdf[*] mode vector\n"
-        "thermo_style custom step pe etotal temp\n"
-        f"run {every * samples}\n"
-    )
-    energies = np.array(
-        [[lmp.extract_fix("energies", 0, 2, s, k) for k in (0, 1)] for s in range(samples + 1)]
-    )
-    # columns: distance, then g(r) and coordination number of each pair
-    rdf = np.array(
-        [
-            [lmp.extract_fix("rdf", 0, 2, r, k) for k in (0, *range(1, 2 * len(pairs), 2))]
-            for r in range(BINS)
-        ]
-    )
-    return Trajectory(
-        times_s=np.arange(samples + 1) * every * timestep,
-        energies_s=energies[:, 0],
-        temperatures_s=energies[:, 1],
-        distances_r=rdf[:, 0],
-        rdf_qr=rdf[:, 1:].T,
-    )
-
-
-def _prism(cell_cc: NDArray[Any]) -> str:
-    (xx, _, _), (xy, yy, _), (xz, yz, zz) = cell_cc.tolist()
-    return f"0 {xx!r} 0 {yy!r} 0 {zz!r} {xy!r} {xz!r} {yz!r} units box"
-
-
-def _wrapped(positions_ac: NDArray[Any], cell_cc: NDArray[Any]) -> NDArray[Any]:
-    """Positions inside of the box: LAMMPS loses atoms that lie far outside."""
-    fractional_ac = positions_ac @ np.linalg.inv(cell_cc)
-    return positions_ac - np.floor(fractional_ac) @ cell_cc
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -20,7 +20,7 @@ from lmp_dp.errors import InputError, ModelFileError
 from lmp_dp.model import DeepPotential, Layer, Network, load, save
 from lmp_dp.model.hdf5 import seal
 from lmp_dp.tools.compress import compress
-from lmp_dp.tools.info import verify
+from lmp_dp.tools.reference_frame import verify
 
 BACKENDS = ("reference", "cpu")
 NAMES = ("oh_fparam", "oh_aparam", "oh_fparam_aparam")

@@ -100,7 +100,7 @@ def test_agrees_with_deepmd_now(name: str, converted) -> None:
 @pytest.mark.parametrize("name", TRAINED)
 def test_shipped_model_files_prove_themselves(name: str, request) -> None:
     from lmp_dp.model import load
-    from lmp_dp.tools.info import verify
+    from lmp_dp.tools.reference_frame import verify
 
     model = load(request.getfixturevalue(f"{name}_model"))
     for backend in BACKENDS:

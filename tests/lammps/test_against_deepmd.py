@@ -6,6 +6,7 @@ them (which is a test of ``clear`` by itself).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,20 @@ pair_coeff * * O H
 
 def copper(style: str, then: str, n: int = 3, shape: str = "block", tilt: str = "") -> str:
     return COPPER.format(style=style, n=n, shape=shape, tilt=tilt) + then
+
+
+def hybrid(style: str, pair: str, coefficients: str) -> str:
+    plain = f"pair_style {style} WATER\npair_coeff * * O H"
+    return water(style, RUN_0).replace(plain, f"pair_style {pair}\n{coefficients}")
+
+
+def charged(style: str, pair: str, first: str, second: str | None = None) -> str:
+    """Copper with charges, and pppm; `first` and `second` are pair_coeff lines."""
+    commands = "set atom 1*16 charge 0.4\nset atom 17*32 charge -0.4\nkspace_style pppm 1e-6\n"
+    if second:
+        commands += f"pair_coeff * * {second}\n"
+    text = copper(style, commands + RUN_0, n=2).replace("metal", "metal\natom_style charge")
+    return text.replace(f"pair_style {style} CU", f"pair_style {pair}").replace("* * Cu", first)
 
 
 TILT = """
@@ -139,15 +154,74 @@ SITUATIONS = {
     ),
 }
 
+#: Under hybrid styles, with types that the model does not see.
+WITH_NULL = {
+    "hybrid_null": (
+        lambda s: hybrid(s, f"hybrid {s} WATER", f"pair_coeff * * {s} NULL H"),
+        EXACT,
+    ),
+    "overlay_null_and_lj": (  # (with plain hybrid pair deepmd crashes, of its partial list)
+        lambda s: hybrid(
+            s,
+            f"hybrid/overlay {s} WATER lj/cut 5.0",
+            f"pair_coeff * * {s} O NULL\npair_coeff 1*2 2 lj/cut 0.002 2.0",
+        ),
+        EXACT,
+    ),
+    "overlay_nulls": (
+        lambda s: hybrid(
+            s,
+            f"hybrid/overlay {s} WATER {s} WATER",
+            f"pair_coeff * * {s} 1 O NULL\npair_coeff * * {s} 2 NULL H",
+        ),
+        EXACT,
+    ),
+    "scaled_nulls": (  # their test_pair_deepmd_type_map_with_null
+        lambda s: hybrid(
+            s,
+            f"hybrid/scaled 0.5 {s} WATER 0.5 {s} WATER",
+            f"pair_coeff * * {s} 1 O NULL\npair_coeff * * {s} 2 NULL H",
+        ),
+        EXACT,
+    ),
+    "alloy_nulls": (
+        lambda s: (
+            ALLOY
+            + f"pair_style hybrid/overlay {s} HEA {s} HEA\n"
+            + f"pair_coeff * * {s} 1 Ta Nb NULL Mo NULL NULL\n"
+            + f"pair_coeff * * {s} 2 NULL Nb W NULL V NULL\n"
+            + "displace_atoms all random 0.1 0.1 0.1 41\n"
+            + RUN_0
+        ),
+        EXACT,
+    ),
+}
+#: Long-range Coulomb forces beside the model.
+CHARGED = {
+    "pppm": (lambda s: charged(s, f"{s} CU", "* * Cu"), EXACT),
+    "pppm_hybrid": (
+        lambda s: charged(s, f"hybrid/overlay {s} CU lj/cut 5.0", f"* * {s} Cu", "lj/cut 0.002 2"),
+        EXACT,
+    ),
+    "pppm_coul_long": (  # with pair deepmd it must have the model's cutoff
+        lambda s: charged(s, f"hybrid/overlay {s} CU coul/long 6.0", f"* * {s} Cu", "coul/long"),
+        EXACT,
+    ),
+}
+SITUATIONS |= WITH_NULL | CHARGED
+#: Partial neighbour lists, and ghosts (the alloy is made otherwise on other numbers of ranks).
+ON_TWO_RANKS = [name for name in (*WITH_NULL, *CHARGED) if name != "alloy_nulls"]
+
 
 #: With compressed models: what the tables' tolerance of 1e-9 becomes in energies and forces.
 COMPRESSED = (1e-8, 1e-6, 1e-5)
 
 
-def script(style: str, models: Path = INPUTS / "models") -> str:
+def script(style: str, models: Path = INPUTS / "models", names: Iterable[str] = SITUATIONS) -> str:
     suffix = "h5" if style == "dp" else "pb"
     parts = []
-    for name, (make, _) in SITUATIONS.items():
+    for name in names:
+        make, _ = SITUATIONS[name]
         text = f"clear\nlog {name}.log\n" + make(style).replace("NAME", name)
         text = text.replace("displace_atoms group_o", "group o type 1\ndisplace_atoms o")
         for model in ("WATER", "CU", "HEA"):
@@ -173,6 +247,14 @@ def dp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def dp_on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with what pair dp wrote on two ranks."""
+    folder = tmp_path_factory.mktemp("dp_on_two_ranks")
+    run_lammps(script("dp", names=ON_TWO_RANKS), folder, ranks=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def dp_compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with what pair dp wrote with compressed models."""
     folder = tmp_path_factory.mktemp("dp_compressed")
@@ -186,6 +268,12 @@ def dp_compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_same_numbers(name: str, dp: Path, deepmd: Path) -> None:
     assert_same(name, dp, deepmd, SITUATIONS[name][1])
+
+
+@needs_deepmd
+@pytest.mark.parametrize("name", ON_TWO_RANKS)
+def test_same_numbers_on_two_ranks(name: str, dp_on_two_ranks: Path, deepmd: Path) -> None:
+    assert_same(name, dp_on_two_ranks, deepmd, SITUATIONS[name][1])
 
 
 @needs_deepmd

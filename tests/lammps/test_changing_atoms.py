@@ -327,6 +327,38 @@ def test_exclusions_are_refused(
     assert f"ERROR: {message}" in done.output
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("command", ["neigh_modify include", "comm_modify group"])
+def test_groups_without_all_atoms_of_the_model_are_refused(
+    cu_model: Path, tmp_path: Path, command: str, ranks: int
+) -> None:
+    after = f"atom_modify first left\n{command} left"
+    text = bonded(cu_model, "x", after=after)
+    done = run_lammps(text, tmp_path, check=False, ranks=ranks)
+    assert done.returncode != 0
+    assert f"ERROR: pair_style dp: {command} left takes neighbours away" in done.output
+
+    text = bonded(cu_model, "seen", after=after, elements="NULL Cu")
+    text = text.replace("group left id 1:8", "group left type 2")
+    run_lammps(text, tmp_path, ranks=ranks)
+    assert_frames_are_right(tmp_path, "seen", cu_model, ["NULL", "Cu"])
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_other_orders_bins_and_ghosts(cu_model: Path, tmp_path: Path, ranks: int) -> None:
+    """Settings that change how neighbours are found, but not which."""
+    commands = {
+        "first": "atom_modify first left",
+        "nsq": "neighbor 1.0 nsq",
+        "multi": "neighbor 1.0 multi\ncomm_modify mode multi cutoff/multi * 0.5",
+        "ghosts": "comm_modify cutoff 2.0",
+    }
+    text = "".join(bonded(cu_model, name, after=after) for name, after in commands.items())
+    run_lammps(text, tmp_path, ranks=ranks)
+    for name in commands:
+        assert_frames_are_right(tmp_path, name, cu_model, ["Cu", "Cu"])
+
+
 def test_exclusions_of_others_are_not_refused(cu_model: Path, tmp_path: Path) -> None:
     """Between atoms that the model does not see."""
     commands = {"group": "group left left", "type": "type 2 2", "both": "type 1 2"}

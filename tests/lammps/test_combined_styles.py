@@ -45,6 +45,20 @@ STYLES: dict[str, tuple[str, str, dict[str, float]]] = {
         {"dp": 0.25, "lj": 1.0},
     ),
 }
+PPPM = "kspace_style pppm 1e-6"
+STYLES |= {
+    "coulomb": ("coul/long 4.5", f"pair_coeff * *\n{PPPM}", {}),
+    "overlay_coulomb": (  # whose cutoff is not that of the model
+        "hybrid/overlay dp MODEL coul/long 4.5",
+        f"pair_coeff * * dp Cu Cu\npair_coeff * * coul/long\n{PPPM}",
+        {"dp": 1.0, "coulomb": 1.0},
+    ),
+    "coulomb_overlay": (
+        "hybrid/overlay coul/long 4.5 dp MODEL dp MODEL",
+        f"pair_coeff * * dp 1 Cu NULL\npair_coeff * * dp 2 Cu Cu\npair_coeff * * coul/long\n{PPPM}",
+        {"null": 1.0, "dp": 1.0, "coulomb": 1.0},
+    ),
+}
 PER_ATOM = """
 compute pe all pe/atom
 compute six all stress/atom NULL virial
@@ -58,12 +72,15 @@ def script(name: str, model: Path) -> str:
     return f"""
 clear
 units metal
+atom_style charge
 lattice fcc 3.3
 region box block 0 3 0 3 0 3
 create_box 2 box
 create_atoms 1 box
 mass * 63.546
 set atom 1*20 type 2
+set atom 1*54 charge 0.4
+set atom 55*108 charge -0.4
 displace_atoms all random 0.15 0.15 0.15 11
 variable part equal 0.25
 pair_style {style.replace("MODEL", str(model))}
@@ -129,6 +146,96 @@ def test_other_styles_with_a_suffix(
     for name in names:
         assert_same(everything(accelerated, name), everything(plain, name), name)
     assert "pair lj/cut/" + suffix in (tmp_path / "lj.log").read_text()
+
+
+# ------------------------------------------------------------------------ long-range forces
+
+KSPACE = """
+clear
+units metal
+atom_style charge
+atom_modify map yes
+lattice fcc 3.3
+region box block 0 3 0 3 0 3
+create_box 1 box
+create_atoms 1 box
+mass * 63.546
+set atom 1*54 charge 0.4
+set atom 55*108 charge -0.4
+displace_atoms all random 0.15 0.15 0.15 11
+pair_style {pair}
+{coefficients}
+{kspace}
+log {name}.log
+thermo_style custom step pe elong
+thermo_modify format float %.17g
+dump frame all custom 1 {name}.dump id x y z q
+dump_modify frame sort id format float %.17g
+run 0
+"""
+
+
+def long_range_energy(positions: np.ndarray, charges: np.ndarray, edge: float, g: float) -> float:
+    """Energy (eV) of Gaussian charges of width 1/(g sqrt 2) in a cubic box, without self-energies.
+
+    Ewald's sum, 2 pi/V sum_k exp(-k^2/4g^2)/k^2 |sum_i q_i exp(ikr_i)|^2 - g/sqrt(pi) sum_i q_i^2.
+    """
+    n = np.arange(-9, 10)
+    k = 2 * np.pi / edge * np.stack(np.meshgrid(n, n, n), axis=-1).reshape(-1, 3)
+    k = k[np.any(k != 0.0, axis=1)]
+    k2 = np.sum(k**2, axis=1)
+    structure = np.exp(1j * k @ positions.T) @ charges
+    energy = 2 * np.pi / edge**3 * np.sum(np.exp(-k2 / (4 * g**2)) / k2 * np.abs(structure) ** 2)
+    return 14.399645 * float(energy - g / np.sqrt(np.pi) * np.sum(charges**2))
+
+
+@pytest.mark.parametrize("solver", ["ewald", "pppm"])
+@pytest.mark.parametrize("pair", ["dp MODEL", "hybrid/overlay dp MODEL dp MODEL"])
+def test_the_long_range_alone(cu_model: Path, tmp_path: Path, solver: str, pair: str) -> None:
+    """A kspace style with no other Coulomb style beside the model: as with pair deepmd."""
+    twice = pair.startswith("hybrid")
+    fill = {
+        "pair": pair.replace("MODEL", str(cu_model)),
+        "coefficients": "pair_coeff * * dp 1 Cu\npair_coeff * * dp 2 Cu"
+        if twice
+        else "pair_coeff * * Cu",
+    }
+    kspace = f"kspace_style {solver} 1e-6\nkspace_modify gewald 0.4"
+    run_lammps(
+        KSPACE.format(name="without", kspace="", **fill)
+        + KSPACE.format(name="with", kspace=kspace, **fill),
+        tmp_path,
+    )
+    table, without = thermo(tmp_path / "with.log"), thermo(tmp_path / "without.log")
+    (frame,) = read_frames(tmp_path / "with.dump")
+    expected = long_range_energy(
+        frame.vectors("x", "y", "z"), frame.columns["q"], float(frame.cell[0, 0]), 0.4
+    )
+    assert abs(expected) > 10.0
+    # 1e-6 of 14.4 eV/Å is the RMS error of forces; of the energy that over 1 Å, for 108 atoms
+    np.testing.assert_allclose(table["E_long"][0], expected, rtol=0, atol=1.44e-5 * 108**0.5)
+    np.testing.assert_allclose(
+        table["PotEng"][0], without["PotEng"][0] + table["E_long"][0], rtol=1e-13
+    )
+
+
+def test_a_cut_off_coulomb_style_has_no_long_range(cu_model: Path, tmp_path: Path) -> None:
+    text = KSPACE.format(
+        name="x",
+        pair=f"hybrid/overlay dp {cu_model} coul/cut 5.0",
+        coefficients="pair_coeff * * dp Cu\npair_coeff * * coul/cut",
+        kspace=PPPM,
+    )
+    done = run_lammps(text, tmp_path, check=False)
+    assert done.returncode == 1
+    assert "ERROR: Coulomb styles of pair hybrid sub-styles do not match" in done.output
+
+
+def test_kspace_before_pair_coeff(cu_model: Path, tmp_path: Path) -> None:
+    text = KSPACE.format(name="x", pair=f"dp {cu_model}", coefficients="", kspace=PPPM)
+    done = run_lammps(text, tmp_path, check=False)
+    assert done.returncode == 1
+    assert "ERROR: pair_style dp: pair_coeff is missing" in done.output
 
 
 # ------------------------------------------------------------------------ run styles

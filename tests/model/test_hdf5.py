@@ -71,7 +71,7 @@ def test_shipped_models_round_trip(cu_model: Path, tmp_path: Path) -> None:
         (lambda f: f["descriptor/net_tt"].__setitem__((0, 1), -2), "name each of 2 embedding nets"),
         (
             lambda f: f["fitting/net_0/layer_1"].attrs.__setitem__("joins", "double"),
-            r"/fitting/net_0: a layer 5 -> 5 cannot join its input 'double'",
+            r"/fitting/net_0/layer_1: a layer 5 -> 5 cannot join its input 'double'",
         ),
         (
             lambda f: f["fitting/net_0/layer_0"].attrs.__setitem__("activation", "swish"),
@@ -79,7 +79,7 @@ def test_shipped_models_round_trip(cu_model: Path, tmp_path: Path) -> None:
         ),
         (
             lambda f: f["fitting/net_0/layer_0/weight_io"].__setitem__((0, 0), np.nan),
-            "parameters that are not finite",
+            r"/fitting/net_0/layer_0: weight holds nan, expected finite",
         ),
     ],
 )  # fmt: skip
@@ -179,7 +179,7 @@ def test_writing_fails_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         file.create_group("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lmp_dp.model.hdf5._write", full_disk)
+    monkeypatch.setattr("lmp_dp.model.schema.write", full_disk)
     with pytest.raises(ModelFileError, match="No space left on device"):
         save(small_model(), tmp_path / "model.h5")
     assert list(tmp_path.iterdir()) == []
@@ -187,7 +187,7 @@ def test_writing_fails_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_an_old_file_survives_a_failed_write(path: Path, monkeypatch) -> None:
     copy = shutil.copy(path, path.with_suffix(".copy"))
-    monkeypatch.setattr("lmp_dp.model.hdf5._write", lambda file, model: 1 / 0)
+    monkeypatch.setattr("lmp_dp.model.schema.write", lambda file, model: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(small_model(), path)
     assert path.read_bytes() == Path(copy).read_bytes()

@@ -173,6 +173,27 @@ def test_refuses_before_it_runs(
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--steps=0", "argument --steps: 0 is not from 1 to 2147483647"),
+        ("--warm-up=-1", "argument --warm-up: -1 is not from 0 to 2147483647"),
+        ("--repeats=x", "argument --repeats: 'x' is no whole number"),
+        ("--timestep=0", "argument --timestep: 0 is no finite number above 0"),
+        ("--timestep=nan", "argument --timestep: nan is no finite number above 0"),
+        ("--timestep=1fs", "argument --timestep: '1fs' is no number"),
+        ("--skin=-0.1", "argument --skin: -0.1 is no finite number of at least 0"),
+        ("--skin=inf", "argument --skin: inf is no finite number of at least 0"),
+        ("--backend=cpus", "argument --backend: invalid choice: 'cpus'"),
+    ],
+)
+def test_options_out_of_range(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["bench", "a.h5", "--data", "d", option])
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
 def test_says_what_is_missing(
     water_model: Path, water_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

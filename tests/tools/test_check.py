@@ -16,10 +16,11 @@ from lmp_dp import cli
 from lmp_dp.engine import backends
 from lmp_dp.model import load, save
 from lmp_dp.model.precision import cast
-from lmp_dp.tools import check, check_quantities
+from lmp_dp.tools import check, check_quantities, check_report
 from lmp_dp.tools.check_dynamics import Dynamics
+from lmp_dp.tools.check_report import CheckReport, Comparison, FrameReport
 from lmp_dp.tools.compress import compress
-from lmp_dp.tools.lammps_frames import LammpsRunError, Trajectory, atom_style_of
+from lmp_dp.tools.lammps_frames import Trajectory, Values
 
 GRAPH = MODELS / "oh_two_sided.pb"
 
@@ -128,6 +129,110 @@ def test_files_of_different_elements(converted: Converted, data: Path) -> None:
         check.run_check(models, "reference", data)
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--elements", "NULL", "NULL"], "the model sees none of the 48 atoms"),
+        (["--backend", "reference"], "the backend reference of the first model"),
+    ],
+)
+def test_nothing_compared_is_not_a_pass(
+    options: list[str],
+    text: str,
+    converted: Converted,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["check", str(converted("oh_two_sided")), "--against", "reference"]
+    assert cli.main([*arguments, "--data", str(data), "--frames", "0", *options]) == 2
+    said = capsys.readouterr()
+    assert f"there is nothing to compare: {text}" in said.err.replace("\n", " ")
+    assert "passed" not in said.out
+
+
+def test_no_atoms_of_the_model_no_model_and_no_backend(
+    converted: Converted, data: Path, tmp_path: Path
+) -> None:
+    model = converted("oh_two_sided")
+    water_only = data.read_text().replace("2 atom types", "3 atom types")
+    water_only = water_only.replace("2 1.008\n", "2 1.008\n3 12.011\n")
+    third = tmp_path / "third.data"
+    third.write_text(water_only)
+    with pytest.raises(check.CheckError, match="sees none of the 48 atoms"):
+        check.run_check([model], "reference", third, ["NULL", "NULL", "O"])
+    for models, backend in (([], ["auto"]), ([model], [])):
+        with pytest.raises(check.CheckError, match="nothing to compare: name a model file and a"):
+            check.run_check(models, "reference", data, backend=backend)
+    report = check.run_check([model], "reference", data, frames=0)
+    assert report.passed
+    assert not replace(report, comparisons=[]).passed
+    assert not replace(report.comparisons[0], quantities=[]).passed
+
+
+def test_what_pair_dp_warns_of_is_shown(
+    converted: Converted, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Swapped elements: the style's doubt about masses, in the terminal and in the JSON."""
+    out = tmp_path / "report.json"
+    arguments = ["check", str(converted("oh_two_sided")), "--against", "reference", "--frames=0"]
+    arguments += ["--data", str(data), "--json", str(out)]
+    assert cli.main([*arguments, "--elements", "O", "H"]) == 0
+    assert "its mass is" not in capsys.readouterr().out
+    assert json.loads(out.read_text())["remarks"] == []
+    assert cli.main([*arguments, "--elements", "H", "O"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "note: pair_style dp: LAMMPS type 1 is H (1.008 g/mol) by pair_coeff, but its" in said
+    (remark,) = json.loads(out.read_text())["remarks"]
+    assert "mass is 15.999 g/mol" in remark
+    assert ".cpp" not in remark
+
+
+def test_the_row_is_that_of_the_frame_that_decides() -> None:
+    """The largest deviation is in a frame that is allowed more: figures of issue 9, item 21."""
+    zero = Values(np.zeros(2), np.zeros((2, 1, 3)), np.zeros((2, 6)), np.zeros((2, 1)))
+    found = replace(zero, forces_fac=np.array([[[7e-7, 0, 0]], [[0, 9.5e-6, 0]]]))
+    allowed = check_quantities.Tolerances("compressed", 6.0, np.array([1.4, 100.0]))
+    force = check_quantities.quantities(found, zero, allowed)[1]
+    assert (force.worst_frame, force.deviation, force.maximum) == (0, 7e-7, 9.5e-6)
+    assert force.tolerance == pytest.approx(1.4e-6)
+    assert force.ratio == pytest.approx(force.deviation / force.tolerance)
+    row = dict(zip(check_report.HEADINGS, check_report.rows([force])[0], strict=True))
+    assert (row["frame"], row["largest"], row["tolerance"], row["share"], row[""]) == (
+        *("0", "7.00e-07", "1.4e-06", "0.5", "passed"),
+    )
+    one = Comparison("m.h5", "cpu", "float64", [force], [0.0] * 2, [0.0] * 2, found)
+    frames = [FrameReport(0.0, [0.0] * 6, 0.0, 0.0)] * 2
+    report = CheckReport("a.pb", "d", ["O"], 1, 1, frames, [one], {}, [], None, {}, zero)
+    (note,) = check_report.notes(report)
+    assert "force of m.h5 (backend cpu) 9.50e-06 eV/Å" in note
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--seed=-1", "argument --seed: -1 is not from 0 to 2147483647"),
+        ("--frames=many", "argument --frames: 'many' is no whole number"),
+        ("--md=1e3", "argument --md: '1e3' is no whole number"),
+        ("--backend=cpus", "argument --backend: invalid choice: 'cpus'"),
+    ],
+)
+def test_options_out_of_range(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "a.h5", "--against", "reference", "--data", "d", option]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_paths_with_blanks(converted: Converted, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a folder's $x #1"
+    folder.mkdir()
+    model, copy = folder / "the model.h5", folder / "the data"
+    model.write_bytes(converted("oh_two_sided").read_bytes())
+    copy.write_bytes(data.read_bytes())
+    assert check.run_check([model], "reference", copy, frames=0).passed
+
+
 @against_deepmd
 def test_fails_if_an_energy_is_shifted(
     converted: Converted, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -162,7 +267,10 @@ def test_a_style_that_fails_is_an_error(
     assert "lmp-dp check: error: pair_style deepmd" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("what", "text"), [("against", "nowhere.pb"), ("data", "nowhere.data")])
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [("against", "nowhere.pb"), ("data", "nowhere.data"), ("data", 999 * "long/" + "path")],
+)
 @needs_deepmd
 def test_missing_files(what: str, text: str, data: Path) -> None:
     paths = {"models": [GRAPH], "against": GRAPH, "data": data} | {what: Path(text)}
@@ -190,6 +298,18 @@ def test_values_that_are_no_numbers_fail() -> None:
     assert quantity.worst_frame == 1
 
 
+@pytest.mark.parametrize("kind", ["exact", "compressed", "float32"])
+@pytest.mark.parametrize("sides", ["found", "target", "both"])
+def test_no_number_on_either_side_passes(kind: str, sides: str) -> None:
+    right = Values(np.ones(2), np.ones((2, 3, 3)), np.ones((2, 6)), np.ones((2, 3)))
+    wrong = Values(*(np.full_like(array, np.nan) for array in list(vars(right).values())[:4]))
+    found = right if sides == "target" else wrong
+    target = right if sides == "found" else wrong
+    allowed = check_quantities.Tolerances(kind, 6.0, np.ones(2))
+    assert all(one.ratio == 0.0 for one in check_quantities.quantities(right, right, allowed))
+    assert all(one.ratio > 1.0 for one in check_quantities.quantities(found, target, allowed))
+
+
 @pytest.mark.parametrize(
     ("energies", "passed"),
     [
@@ -213,14 +333,3 @@ def test_outputs_that_cannot_be_written_are_named_first(tmp_path: Path, capsys) 
     for option in ("--json", "--plot", "--report"):
         assert cli.main([*arguments, option, str(tmp_path / "nowhere" / "file")]) == 2
         assert "there is no such folder" in capsys.readouterr().err
-
-
-def test_atom_style_of_a_data_file(tmp_path: Path) -> None:
-    path = tmp_path / "some.data"
-    path.write_text("title\n\n1 atoms\n\nAtoms  # full\n\n1 1 1 0.0 0 0 0\n")
-    assert atom_style_of(path) == "full"
-    path.write_text("title\n\n1 atoms\n\nAtoms\n\n1 1 0 0 0\n")
-    assert atom_style_of(path) == "atomic"
-    path.write_text("something else\n")
-    with pytest.raises(LammpsRunError, match="is no LAMMPS data file"):
-        atom_style_of(path)

@@ -18,7 +18,7 @@ struct Shared {
   const char *message;    // of the error, when a call fails
   const char *log;        // for screen and log file
   const char *warning;    // for LAMMPS's warning channel
-  double cutoff;          // by init
+  double cutoff;          // by coeff
   int32_t n_models;       // by settings
   int32_t builds_lists;   // by settings: 1 if the engine finds neighbours itself, so that no list is needed
   const char *device;     // by settings: the GPU that this rank uses; null: none
@@ -29,7 +29,7 @@ struct Shared {
   const char *lammps_version;
   const char *unit_style;
   double boltz, angstrom;
-  const double *masses;     // per LAMMPS type, from 1; null if the atom style has masses per atom
+  const double *masses;     // per LAMMPS type, from 1, 0 where not set; null if masses are per atom
   int32_t *model_types;     // per LAMMPS type, from 1: set by Python in coeff, -1 for NULL
   int32_t n_types;
   int32_t local_rank;       // of this process among those on its node, ...
@@ -59,8 +59,10 @@ struct Shared {
   int32_t n_local, n_all, n_centres;
   int32_t rebuilt;      // 1 if atoms or neighbour lists changed since the last call
   int32_t want_virial;
-  int64_t counts[2];          // set by Python: neighbours dropped, pairs outside of the tables
-  int64_t total_counts[2];    // their sums over all ranks, for finish
+
+  // Neighbours dropped and pairs outside of the tables, since the pair_style command.
+  int64_t *counts;      // (n_models, 2): those of this rank by count, for warn and finish those of all
+  int32_t watching;     // by settings and warn, the same on all ranks: 1 while there may be a warning
 
   // Model deviation, on the steps where compute leaves forces here (else they are null).
   double *model_forces;     // (n_all, n_models, 3) of compute; for deviate ghosts' are with their owners
@@ -93,6 +95,8 @@ struct Bridge {
   int (*compute)(Shared *);
   int (*deviate)(Shared *);                           // after compute, where it left model_forces
   int (*record)(Shared *);                            // after deviate, on the first rank only
+  int (*count)(Shared *);                             // before warn and finish
+  int (*warn)(Shared *);                              // on a few steps, after compute
   int (*finish)(Shared *);                            // after each run
   int (*close)(Shared *);
 };

@@ -4,6 +4,8 @@
 
 #include "embedded_python.h"
 
+#include "lmppython.h"
+
 #include <cstdlib>
 #include <dlfcn.h>
 #include <type_traits>
@@ -23,6 +25,8 @@ struct PythonApi {
   PyObject *(*PyImport_ImportModule)(const char *);
   PyObject *(*PyObject_CallMethod)(PyObject *, const char *, const char *, ...);
   PyObject *(*PyObject_Str)(PyObject *);
+  const char *(*Py_GetVersion)();
+  void (*PyErr_Clear)();
   const char *(*PyUnicode_AsUTF8AndSize)(PyObject *, ssize_t *);
   void (*PyErr_Fetch)(PyObject **, PyObject **, PyObject **);
   void (*PyErr_NormalizeException)(PyObject **, PyObject **, PyObject **);
@@ -53,6 +57,8 @@ bool look_up(void *library)
   GET(PyImport_ImportModule);
   GET(PyObject_CallMethod);
   GET(PyObject_Str);
+  GET(Py_GetVersion);
+  GET(PyErr_Clear);
   GET(PyUnicode_AsUTF8AndSize);
   GET(PyErr_Fetch);
   GET(PyErr_NormalizeException);
@@ -88,15 +94,39 @@ bool open_libpython(std::string &message)
   return true;
 }
 
-void start_python()
+// The Python executable whose environment holds lmp_dp.
+std::string program()
 {
-  // The name of the executable tells Python which virtual environment it is in.
-  const std::string program = from_environment("LMP_DP_PYTHON", BUILD_PYTHON);
-  // If that was a temporary one of the build, Python asks PATH: an activated environment.
-  if (api.Py_SetProgramName && access(program.c_str(), X_OK) == 0)
-    api.Py_SetProgramName(api.Py_DecodeLocale(program.c_str(), nullptr));    // kept by Python
+  return from_environment("LMP_DP_PYTHON", BUILD_PYTHON);
+}
+
+void start_python(LAMMPS_NS::Python *of_lammps)
+{
+  // The name of the executable tells Python which virtual environment it is in. If that was a temporary
+  // one of the build, Python asks PATH: an activated environment.
+  if (api.Py_SetProgramName && access(program().c_str(), X_OK) == 0)
+    api.Py_SetProgramName(api.Py_DecodeLocale(program().c_str(), nullptr));    // kept by Python
+  if (of_lammps->is_enabled()) {
+    of_lammps->init();    // LAMMPS ends a Python when it ends, and crashes unless the GIL is its own
+    return;
+  }
   api.Py_InitializeEx(0);       // 0: Ctrl-C stays LAMMPS's
   api.PyEval_SaveThread();      // let go of the GIL, as if Python had called LAMMPS
+}
+
+// A Python that someone else has started, such as LAMMPS's command `python`, may not know it.
+void add_environment()
+{
+  const std::string path = program(), version = api.Py_GetVersion();    // "3.11.7 (main, ...)"
+  const size_t bin = path.rfind("/bin/");
+  if (bin == std::string::npos) return;
+  const std::string folder = path.substr(0, bin) + "/lib/python" +
+      version.substr(0, version.find('.', version.find('.') + 1)) + "/site-packages";
+  PyObject *site = api.PyImport_ImportModule("site");
+  PyObject *result =
+      site ? api.PyObject_CallMethod(site, "addsitedir", "s", folder.c_str()) : nullptr;
+  for (PyObject *object : {site, result})
+    if (object) api.Py_DecRef(object);
 }
 
 std::string pending_exception()
@@ -118,13 +148,19 @@ bool connect(std::string &message)
   functions.bridge_size = sizeof(Bridge);
   functions.shared_size = sizeof(Shared);
   const int gil = api.PyGILState_Ensure();
+  PyObject *package = api.PyImport_ImportModule("lmp_dp");
+  if (!package) {
+    api.PyErr_Clear();
+    add_environment();
+    api.PyErr_Clear();
+  }
   PyObject *module = api.PyImport_ImportModule("lmp_dp.lammps.pair_style");
   PyObject *result = module ? api.PyObject_CallMethod(module, "connect", "K",
                                                       (unsigned long long) (uintptr_t) &functions)
                             : nullptr;
   if (!result)
     message = (module ? "" : "Python cannot import lmp_dp.lammps.pair_style: ") + pending_exception();
-  for (PyObject *object : {module, result})
+  for (PyObject *object : {package, module, result})
     if (object) api.Py_DecRef(object);
   api.PyGILState_Release(gil);
   return result != nullptr;
@@ -134,11 +170,11 @@ bool connect(std::string &message)
 
 namespace embedded_python {
 
-const Bridge *bridge(std::string &message)
+const Bridge *bridge(LAMMPS_NS::Python *of_lammps, std::string &message)
 {
   if (!connected) {
     if (!look_up(RTLD_DEFAULT) && !open_libpython(message)) return nullptr;
-    if (!api.Py_IsInitialized()) start_python();
+    if (!api.Py_IsInitialized()) start_python(of_lammps);
     connected = connect(message);
   }
   if (connected && !functions.settings) message = "Python has ended";

@@ -14,6 +14,7 @@
 #include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
+#include "output.h"
 #include "universe.h"
 #include "update.h"
 
@@ -25,20 +26,25 @@
 
 using namespace LAMMPS_NS;
 
+// In the flags of a hybrid style: a pair with a NULL type that no style has taken, as by pair_coeff none.
+constexpr int LEFT_ALONE = 2;
+
 PairDP::PairDP(LAMMPS *lmp) :
-    Pair(lmp), python(nullptr), shared(), scale(nullptr), flat_of(nullptr), flat_build(-1)
+    Pair(lmp), python(nullptr), shared(), scale(nullptr), flat_of(nullptr), flat_build(-1),
+    no_model(nullptr), asking(false)
 {
   one_coeff = 1;
   manybody_flag = 1;
   restartinfo = 1;    // only the name: a run without a new pair_style ends with an error
   respa_enable = 0;
   single_enable = 0;
+  ewaldflag = pppmflag = 1;    // see coulomb_cutoff
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_AVAIL;
   shared.lammps_version = lmp->version;
 
   std::string message;
-  python = embedded_python::bridge(message);
+  python = embedded_python::bridge(lmp->python, message);
   shared.message = message.c_str();
   together(python ? CALL_OK : CALL_FAILED);
 }
@@ -124,9 +130,12 @@ void PairDP::show_devices()
 // pair_style dp <models> <keywords>: all of it is Python's to read
 void PairDP::settings(int narg, char **arg)
 {
+  no_model = "the last pair_style dp command failed, so there is no model: write a pair_style dp "
+             "command that works, and pair_coeff";
   where_am_i();
   shared.rank = comm->me;
   together(python->settings(&shared, narg, arg));
+  no_model = nullptr;
   show_devices();
   comm_reverse = 3 * shared.n_models;
 }
@@ -135,14 +144,14 @@ void PairDP::settings(int narg, char **arg)
 void PairDP::read_restart(FILE *)
 {
   shared.restarted = 1;
+  no_model = "there is no model (a restart file does not name it): write pair_style dp MODEL.h5 and "
+             "pair_coeff after read_restart";
 }
 
-// Also after a pair_style command that failed, where a script goes on nevertheless.
+// Where a script goes on without a model; the same on all ranks.
 void PairDP::refuse_without_model()
 {
-  if (!shared.handle)
-    refuse("there is no model (a restart file does not name it): write pair_style dp MODEL.h5 and "
-           "pair_coeff after read_restart");
+  if (no_model) refuse(no_model);
 }
 
 void PairDP::allocate()
@@ -162,6 +171,9 @@ void PairDP::coeff(int narg, char **arg)
   if (!allocated) allocate();
   shared.n_types = atom->ntypes;
   shared.model_types = model_types.data();
+  shared.unit_style = update->unit_style;
+  shared.boltz = force->boltz;
+  shared.angstrom = force->angstrom;
   together(python->coeff(&shared, narg - 2, arg + 2));
 
   // On its own the style stands for all pairs, and NULL atoms feel nothing. Under a hybrid style, pairs
@@ -171,6 +183,27 @@ void PairDP::coeff(int narg, char **arg)
     for (int j = 1; j <= atom->ntypes; j++) {
       setflag[i][j] = j >= i && (alone || (model_types[i] >= 0 && model_types[j] >= 0));
       scale[i][j] = 1.0;
+    }
+  // LAMMPS looks at these before init_style; see leave_null_pairs_alone for the others.
+  int **const flags = force->pair->setflag;
+  for (int i = 1; i <= atom->ntypes; i++)
+    if (model_types[i] < 0 && flags[i][i] == 0) flags[i][i] = LEFT_ALONE;
+}
+
+// Under a hybrid style, pairs with a NULL type that no other style takes do not interact. Not by taking
+// them: pair_coeff commands to come may leave them to the mixing rules of another style.
+void PairDP::leave_null_pairs_alone()
+{
+  if (force->pair == this) return;
+  int **const flags = force->pair->setflag;
+  const bool first = force->pair_match("dp", 1, 1) == this;
+  for (int i = 1; i <= atom->ntypes; i++)
+    for (int j = i + 1; j <= atom->ntypes; j++) {
+      if (first && flags[i][j] == LEFT_ALONE) flags[i][j] = 0;    // from an earlier run
+      const bool i_is_null = model_types[i] < 0, j_is_null = model_types[j] < 0;
+      const bool can_be_mixed = i_is_null && j_is_null && flags[i][i] != LEFT_ALONE &&
+          flags[j][j] != LEFT_ALONE;
+      if ((i_is_null || j_is_null) && flags[i][j] == 0 && !can_be_mixed) flags[i][j] = LEFT_ALONE;
     }
 }
 
@@ -187,16 +220,18 @@ void PairDP::init_style()
         refuse("special_bonds takes bonded neighbours away, which the model needs: write special_bonds "
                "lj/coul 1 1 1, or 1.0e-50 in place of 0 where other styles need the weights");
 
+  leave_null_pairs_alone();
   refuse_exclusions();
+  refuse_groups();
 
   if (!shared.builds_lists) neighbor->add_request(this, NeighConst::REQ_FULL);
   flat_of = nullptr;
   flat_build = -1;
 
-  shared.unit_style = update->unit_style;
-  shared.boltz = force->boltz;
-  shared.angstrom = force->angstrom;
-  shared.masses = atom->mass;
+  masses.assign(atom->ntypes + 1, 0.0);
+  for (int i = 1; atom->mass && i <= atom->ntypes; i++)
+    if (atom->mass_setflag[i]) masses[i] = atom->mass[i];
+  shared.masses = atom->mass && !atom->rmass ? masses.data() : nullptr;
   together(python->init(&shared));
 }
 
@@ -214,15 +249,7 @@ void PairDP::refuse_exclusions()
       refuse_exclusion("type " + std::to_string(neighbor->ex1_type[k]) + " " +
                        std::to_string(neighbor->ex2_type[k]));
 
-  const int *const types = types_seen();
-  auto seen_atoms_in = [&](int igroup) {
-    const int bit = group->bitmask[igroup];    // neighbor's own bits are not set up yet
-    bigint mine = 0, all = 0;
-    for (int i = 0; i < atom->nlocal; i++)
-      if ((atom->mask[i] & bit) && model_types[types[i]] >= 0) mine++;
-    MPI_Allreduce(&mine, &all, 1, MPI_LMP_BIGINT, MPI_SUM, world);
-    return all > 0;
-  };
+  auto seen_atoms_in = [this](int igroup) { return seen_atoms(igroup, true) > 0; };
   for (int k = 0; k < neighbor->nex_group; k++)
     if (seen_atoms_in(neighbor->ex1_group[k]) && seen_atoms_in(neighbor->ex2_group[k]))
       refuse_exclusion(std::string("group ") + group->names[neighbor->ex1_group[k]] + " " +
@@ -231,6 +258,35 @@ void PairDP::refuse_exclusions()
     if (seen_atoms_in(neighbor->ex_mol_group[k]))
       refuse_exclusion(std::string("molecule/") + (neighbor->ex_mol_intra[k] ? "intra " : "inter ") +
                        group->names[neighbor->ex_mol_group[k]]);
+}
+
+// `comm_modify group`, which LAMMPS shows to derived classes only.
+struct BorderGroup : Comm {
+  static int of(const Comm *comm) { return comm->*(&BorderGroup::bordergroup); }
+};
+
+// Atoms outside of these groups are missing in the lists, or are no ghosts.
+void PairDP::refuse_groups()
+{
+  auto refuse_group = [this](const std::string &command, int igroup) {
+    if (igroup && seen_atoms(igroup, false))
+      refuse(command + " " + group->names[igroup] + " takes neighbours away, which the model needs: leave it "
+             "out, or name a group that holds all atoms of the model");
+  };
+  refuse_group("neigh_modify include", neighbor->includegroup);
+  refuse_group("comm_modify group", BorderGroup::of(comm));
+}
+
+// How many atoms that the model sees are in a group, or outside of it, on all ranks.
+bigint PairDP::seen_atoms(int igroup, bool inside)
+{
+  const int bit = group->bitmask[igroup];    // neighbor's own bits may not be set up yet
+  const int *const types = types_seen();
+  bigint mine = 0, all = 0;
+  for (int i = 0; i < atom->nlocal; i++)
+    if (((atom->mask[i] & bit) != 0) == inside && model_types[types[i]] >= 0) mine++;
+  MPI_Allreduce(&mine, &all, 1, MPI_LMP_BIGINT, MPI_SUM, world);
+  return all;
 }
 
 static_assert(sizeof(tagint) == sizeof(int32_t), "Shared.tags are of 32 bits");
@@ -260,15 +316,33 @@ void PairDP::init_list(int, NeighList *pointer)
 
 double PairDP::init_one(int i, int j)
 {
-  if (setflag[i][j] == 0) error->all(FLERR, "pair_style dp: not all pair coeffs are set");
   scale[j][i] = scale[i][j];
   return shared.cutoff;
 }
 
 void *PairDP::extract(const char *name, int &dim)
 {
+  if (strcmp(name, "cut_coul") == 0) return coulomb_cutoff(dim);
   dim = 2;
   return strcmp(name, "scale") == 0 ? (void *) scale : nullptr;
+}
+
+// Where LAMMPS's kspace styles split charges into short and long range. The short range is that of a style
+// beside this one, whose cutoff it is then. Where there is none, the long range is all there is, as with
+// pair deepmd: the first pair_style dp answers with its own cutoff. (Hybrid styles want one answer.)
+void *PairDP::coulomb_cutoff(int &dim)
+{
+  if (asking || force->pair_match("dp", 1, 1) != this) return nullptr;
+  if (force->pair != this) {
+    asking = true;
+    const void *const other = force->pair->extract("cut_coul", dim);
+    asking = false;
+    if (other) return nullptr;
+  }
+  refuse_without_model();
+  if (shared.cutoff == 0.0) refuse("pair_coeff is missing: write pair_coeff * * and the elements");
+  dim = 0;
+  return &shared.cutoff;
 }
 
 double PairDP::memory_usage()
@@ -282,6 +356,7 @@ double PairDP::memory_usage()
 void PairDP::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  refuse_without_model();    // after run ... pre no
 
   shared.scale = scale[1][1];
   for (int i = 1; i <= atom->ntypes; i++)
@@ -326,6 +401,21 @@ void PairDP::compute(int eflag, int vflag)
   if (vflag_global)
     for (int k = 0; k < 6; k++) virial[k] += shared.virial[k];
   if (shared.model_forces) deviate();
+
+  // What one rank alone has seen is said where all of them meet in any case.
+  if (shared.watching && (neighbor->ago == 0 || update->ntimestep == output->next_thermo)) {
+    add_up_counts();
+    if (std::any_of(shared.counts, shared.counts + 2 * shared.n_models, [](int64_t n) { return n > 0; }))
+      together(python->warn(&shared));
+  }
+}
+
+// Leaves the counts of all ranks in shared.counts.
+void PairDP::add_up_counts()
+{
+  const int outcome = python->count(&shared);
+  if (outcome != CALL_OK) fail(outcome);
+  MPI_Allreduce(MPI_IN_PLACE, shared.counts, 2 * shared.n_models, MPI_INT64_T, MPI_SUM, world);
 }
 
 Compute *PairDP::compute_of(const char *keyword, const char *id)
@@ -482,7 +572,8 @@ void PairDP::flatten()
 void PairDP::finish()
 {
   if (!python->finish) return;
-  MPI_Allreduce(shared.counts, shared.total_counts, 2, MPI_INT64_T, MPI_SUM, world);
+  refuse_without_model();
+  add_up_counts();
   together(python->finish(&shared));
 }
 

@@ -39,7 +39,11 @@ class PairDP : public Pair {
   NeighList *flat_of;    // the list it is a copy of; null: no valid copy
   bigint flat_build;     // neighbor->ncalls at that time
 
+  const char *no_model;    // why there is none; null: there is one
+  bool asking;             // in coulomb_cutoff
+
   std::vector<int32_t> model_types;
+  std::vector<double> masses;    // per LAMMPS type, 0: not set
   std::vector<int32_t> seen;    // types_seen, where it differs from atom->type
 
   std::vector<double> fparam, aparam, ttm;
@@ -51,9 +55,14 @@ class PairDP : public Pair {
   void allocate();
   void where_am_i();
   void flatten();
+  void leave_null_pairs_alone();
   void refuse_exclusions();
+  void refuse_groups();
+  bigint seen_atoms(int igroup, bool inside);
+  void *coulomb_cutoff(int &dim);
   const int *types_seen();
   void deviate();
+  void add_up_counts();
   void fetch_parameters();
   class Compute *compute_of(const char *keyword, const char *id);
   class Fix *fix_of(const char *keyword, const char *id);

