@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from typing import Any
 
@@ -25,18 +26,22 @@ class LmpDP(Calculator):
     to the neighbour, as in DeePMD-kit. They need a cell of three vectors, whose volume they are
     relative to, also where a direction is not periodic.
 
+    It can be copied and pickled, with or without its atoms, as `lmp_dp.Potential`; `todict` (what
+    ASE writes to databases and trajectories) has the path of the model file and the options.
+
     Parameters
     ----------
     model : path or DeepPotential
         A model file (``lmp-dp convert`` makes one) or a model in memory.
     **options
-        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table.
+        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table, device.
 
     Raises
     ------
     lmp_dp.errors.LmpDpError
-        As `lmp_dp.Potential`. When something is calculated: `InputError` for an element that the
-        model does not have, and for a periodic direction without a cell vector.
+        As `lmp_dp.Potential`; `InputError` for an option that does not exist. When something is
+        calculated, `InputError` for an element that the model does not have, for two atoms in one
+        place, and for a periodic direction without a cell vector.
 
     Examples
     --------
@@ -54,8 +59,23 @@ class LmpDP(Calculator):
     ]
 
     def __init__(self, model: str | os.PathLike[str] | DeepPotential, **options: Any) -> None:
-        super().__init__()
-        self.potential = Potential(model, **options)
+        _refuse_unknown(options)
+        super().__init__(model=model, **options)  # calls `set`
+
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Change the model or options; returns those that have changed."""
+        _refuse_unknown(options)
+        self.potential = Potential(**{**self.parameters, **options})
+        self.parameters.update(options)
+        self.reset()
+        return options
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Model and options as ASE stores them; a model that was given in memory is named so."""
+        model = self.parameters["model"]
+        if isinstance(model, DeepPotential):
+            model = f"in memory, from {model.provenance.source_file or 'an unknown source'}"
+        return {**self.parameters, "model": os.fspath(model)}
 
     def calculate(
         self,
@@ -91,3 +111,10 @@ class LmpDP(Calculator):
             self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
         elif {"stress", "stresses"} & set(properties or ()):
             raise PropertyNotImplementedError("a stress needs a cell of three vectors")
+
+
+def _refuse_unknown(options: dict[str, Any]) -> None:
+    known = list(inspect.signature(Potential).parameters)
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(f"LmpDP has no argument {', '.join(unknown)}; it takes {', '.join(known)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +15,9 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.db import connect
 from ase.eos import EquationOfState
+from ase.io import Trajectory, write
 from ase.md.verlet import VelocityVerlet
 
 from conftest import INPUTS, recorded_frames
@@ -221,3 +226,90 @@ def test_says_that_ase_is_missing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'lmp-dp[ase]'" in done.stderr
+
+
+# ------------------------------------------------------------------ copies, pickles, files of ASE
+
+
+def again(atoms: Atoms, how: str) -> Atoms:
+    return copy.deepcopy(atoms) if how == "deepcopy" else pickle.loads(pickle.dumps(atoms))
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+def test_copies_of_atoms_carry_the_calculator(how: str, cu: LmpDP) -> None:
+    atoms = copper(2, shift=0.05)
+    atoms.calc = cu
+    forces = atoms.get_forces()
+    same = again(atoms, how)
+    assert same.calc is not cu
+    assert same.calc.potential is not cu.potential
+    np.testing.assert_array_equal(same.calc.results["forces"], forces)  # not calculated again
+    same.calc.reset()
+    np.testing.assert_array_equal(same.get_forces(), forces)
+    same.positions[0] += 0.1
+    assert abs(same.get_forces() - forces).max() > 0.01
+    np.testing.assert_array_equal(atoms.get_forces(), forces)
+
+
+def energy_of(atoms: Atoms) -> float:
+    atoms.calc.reset()
+    return atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools(method: str, cu: LmpDP) -> None:
+    """Atoms go to other processes with their calculator, after it was used here."""
+    images = [copper(2, shift=0.01 * k) for k in range(3)]
+    for atoms in images:
+        atoms.calc = cu
+    expected = [energy_of(atoms) for atoms in images]
+    with multiprocessing.get_context(method).Pool(2) as pool:  # its processes are daemons
+        assert pool.map_async(energy_of, images).get(timeout=120) == expected
+
+
+def test_model_and_options_are_stored(cu_model: Path, tmp_path: Path) -> None:
+    options = {"threads": 1, "precision": "float32"}
+    calculator = LmpDP(cu_model, **options)
+    expected = {"model": str(cu_model), **options}
+    assert calculator.todict() == expected
+    atoms = copper()
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+    with connect(tmp_path / "atoms.db") as database:
+        database.write(atoms)
+    [row] = connect(tmp_path / "atoms.db").select()
+    assert (row.calculator, row.calculator_parameters) == ("lmpdp", expected)
+    assert row.energy == energy
+    write(tmp_path / "atoms.traj", atoms)
+    with Trajectory(tmp_path / "atoms.traj") as trajectory:
+        assert trajectory[0].calc.parameters == expected
+        assert trajectory[0].get_potential_energy() == energy
+    assert LmpDP(**row.calculator_parameters).potential.precision == "float32"
+    in_memory = LmpDP(calculator.potential.model, threads=1)
+    assert in_memory.todict()["model"].startswith("in memory, from ")
+
+
+def test_options_can_be_changed(cu_model: Path) -> None:
+    atoms = copper(shift=0.05)
+    atoms.calc = LmpDP(cu_model, threads=1)
+    exact = atoms.get_potential_energy()
+    atoms.calc.set(precision="float32")
+    assert atoms.calc.potential.precision == "float32"
+    assert 0.0 < abs(atoms.get_potential_energy() - exact) < 1e-3
+    with pytest.raises(InputError, match="precision 'half' is unknown"):
+        atoms.calc.set(precision="half")
+    assert atoms.calc.todict()["precision"] == "float32"
+
+
+def test_arguments_are_the_calculators(cu_model: Path) -> None:
+    message = "LmpDP has no argument cutoff, label; it takes model, backend, precision, threads"
+    with pytest.raises(InputError, match=message):
+        LmpDP(cu_model, cutoff=6.0, threads=1, label="x")
+
+
+def test_two_atoms_in_one_place(cu: LmpDP) -> None:
+    atoms = copper(2)
+    atoms.positions[5] = atoms.positions[1]
+    atoms.calc = cu
+    with pytest.raises(InputError, match="atoms 1 and 5 are in one place: 0 Å apart"):
+        atoms.get_forces()

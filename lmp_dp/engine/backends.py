@@ -1,12 +1,11 @@
-"""The backends by name, and how many threads they get."""
+"""The backends by name."""
 
 from __future__ import annotations
 
-import os
 from typing import Protocol
 
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
-from lmp_dp.errors import BackendError, InputError
+from lmp_dp.errors import BackendError
 from lmp_dp.model import DeepPotential
 
 NAMES = ("auto", "cpu", "gpu", "reference", "gpu-reference")
@@ -30,6 +29,10 @@ class Engine(Protocol):
         """What it holds on a device, in words; empty without one."""
         ...
 
+    def close(self) -> None:
+        """Let go of threads and memory; another evaluation takes them again."""
+        ...
+
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for."""
         ...
@@ -47,6 +50,8 @@ def create(
     BackendError
         There is no such backend, or it cannot be used on this machine.
     """
+    if not (isinstance(name, str) and name in NAMES):
+        raise BackendError(f"there is no backend {name!r}; choose one of {', '.join(NAMES)}")
     if name in ("auto", "cpu"):
         from lmp_dp.engine.cpu import CpuEngine
 
@@ -60,24 +65,7 @@ def create(
         from lmp_dp.engine.reference import ReferenceEngine
 
         return name, ReferenceEngine(model, usable_cupy(name))
-    if name == "gpu":
-        from lmp_dp.engine.cuda_device import CudaDevice
-        from lmp_dp.engine.gpu import GpuEngine
+    from lmp_dp.engine.cuda_device import CudaDevice
+    from lmp_dp.engine.gpu import GpuEngine
 
-        return name, GpuEngine(model, CudaDevice(device or 0))
-    raise BackendError(f"there is no backend '{name}'; choose one of {', '.join(NAMES)}")
-
-
-def thread_count(requested: int | None) -> int:
-    """Threads to use: as requested, else OMP_NUM_THREADS, else the cores of this process."""
-    cores = len(os.sched_getaffinity(0))
-    if requested is None:
-        text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-        if not text:
-            return cores
-        if not text.isdigit() or int(text) < 1:
-            raise InputError(f"OMP_NUM_THREADS is '{text}', expected a positive number")
-        requested = int(text)
-    if requested < 1:
-        raise InputError(f"threads is {requested}, expected a positive number")
-    return min(requested, cores)
+    return name, GpuEngine(model, CudaDevice(device or 0))

@@ -15,16 +15,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from itertools import pairwise
 from queue import SimpleQueue
+from threading import Lock
 from time import perf_counter
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from lmp_dp.engine import environment, jet, parameters
+from lmp_dp.engine import environment, jet, parameters, process
 from lmp_dp.engine.activation import value_and_slope
 from lmp_dp.engine.kernels import embedding, features, nets, rows, tables
 from lmp_dp.engine.kernels.simd import WIDTH, aligned
@@ -41,28 +41,55 @@ _F64, _F32, _I64, _I32 = map(np.dtype, ("float64", "float32", "int64", "int32"))
 STAGES = ("neighbours", "embedding forward", "fitting net", "embedding backward", "forces")
 
 
+@dataclass(frozen=True)
+class _Lists:
+    """What is derived from neighbour lists, for as long as they serve.
+
+    Attributes
+    ----------
+    build : int
+        Their number, see `Neighbourhood`.
+    longest : int
+        Length of the longest one.
+    chunks : list of (int, array)
+        Element and rows of the neighbour lists.
+    """
+
+    build: int
+    longest: int
+    chunks: list[tuple[int, np.ndarray]]
+
+
 class CpuEngine:
-    """Evaluates a model with `threads` worker threads."""
+    """Evaluates a model with `threads` worker threads; several threads may call it at a time."""
 
     builds_lists = False
 
     def __init__(self, model: DeepPotential, threads: int) -> None:
+        self._model = model
         self._n_types = len(model.type_map)
-        self._fitting = model.fitting
         self._centres = CENTRES_WITH_TABLES if model.descriptor.tables else CENTRES_WITH_NETS
         self._threads = threads
         #: Seconds of thread time per stage, over all evaluations.
         self.seconds = dict.fromkeys(STAGES, 0.0)
-        self._blas = ThreadpoolController().select(user_api="blas")
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        # of the lists that were seen last
-        self._build, self._longest = 0, 0
-        self._chunks: list[tuple[int, np.ndarray]] = []
-        layouts = [Layout(model, t) for t in range(self._n_types)]
-        # one chunk per thread under way, one waiting, one being added to the forces
-        self._workers: SimpleQueue[_Worker] = SimpleQueue()
-        for _ in range(threads + 2):
-            self._workers.put(_Worker(model, layouts))
+        self._layouts = [Layout(model, t) for t in range(self._n_types)]
+        self._lists = _Lists(0, 0, [])
+        self.renew()
+        process.renew_in_children(self)
+
+    def renew(self) -> None:
+        """Threads, which start with the first evaluation, and workers that nobody uses."""
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+        self._lock = Lock()
+        #: Those that no evaluation is using.
+        self._crews: list[SimpleQueue[_Worker]] = []
+
+    def close(self) -> None:
+        """End the threads and drop the workers' memory; another evaluation makes new ones."""
+        pool = self._pool
+        self.renew()
+        if pool is not None:
+            pool.shutdown()
 
     def memory(self) -> str:
         """Nothing is held on a device."""
@@ -75,25 +102,25 @@ class CpuEngine:
         forces_ac = np.zeros((n_all, 3))
         virial_cc = np.zeros((3, 3))
         atom_virials_acc = np.zeros((n_all if outputs.atom_virials else 0, 3, 3))
-        if nb.build == 0 or nb.build != self._build:
-            self._build = nb.build
-            self._longest = int(np.diff(nb.offsets_n).max(initial=0))
-            self._chunks = list(self._divide(nb))
-        parameters_af = parameters.of_atoms(self._fitting, nb)
+        parameters_af = parameters.of_atoms(self._model.fitting, nb)
         dropped = beyond_table = 0
-        with self._one_blas_thread():  # the chunks are the parallelism
-            for worker in self._evaluated(nb, parameters_af, energies_a):
+        times = [0.0] * len(STAGES)
+        crew = self._crew()
+        with process.one_blas_thread:  # the chunks are the parallelism
+            for worker in self._evaluated(crew, nb, parameters_af, energies_a):
                 start = perf_counter()
-                try:
-                    worker.add_to(nb, forces_ac, atom_virials_acc)
-                    virial_cc += worker.virial_cc
-                    dropped += worker.dropped
-                    beyond_table += worker.beyond_table
-                    for stage, seconds in zip(STAGES, worker.seconds, strict=False):
-                        self.seconds[stage] += seconds
-                finally:
-                    self._workers.put(worker)
-                self.seconds["forces"] += perf_counter() - start
+                worker.add_to(nb, forces_ac, atom_virials_acc)
+                virial_cc += worker.virial_cc
+                dropped += worker.dropped
+                beyond_table += worker.beyond_table
+                for stage, seconds in enumerate(worker.seconds):
+                    times[stage] += seconds
+                crew.put(worker)
+                times[-1] += perf_counter() - start
+        self._crews.append(crew)  # not after an error: some of its workers are lost then
+        with self._lock:
+            for name, total in zip(STAGES, times, strict=True):
+                self.seconds[name] += total
         return Result(
             energy=float(energies_a.sum()),
             forces_ac=forces_ac,
@@ -104,41 +131,56 @@ class CpuEngine:
             beyond_table=beyond_table,
         )
 
-    def _one_blas_thread(self) -> AbstractContextManager[object]:
-        if all(library.num_threads == 1 for library in self._blas.lib_controllers):
-            return nullcontext()  # setting and restoring takes 10 us
-        return self._blas.limit(limits=1)
+    def _crew(self) -> SimpleQueue[_Worker]:
+        """Workers for one evaluation, so that another thread's neither waits nor writes there."""
+        try:
+            return self._crews.pop()
+        except IndexError:
+            crew: SimpleQueue[_Worker] = SimpleQueue()
+            # one chunk per thread under way, one waiting, one being added to the forces
+            for _ in range(1 if self._pool is None else self._threads + 2):
+                crew.put(_Worker(self._model, self._layouts))
+            return crew
+
+    def _lists_of(self, nb: Neighbourhood) -> _Lists:
+        lists = self._lists
+        if nb.build == 0 or nb.build != lists.build:
+            longest = int(np.diff(nb.offsets_n).max(initial=0))
+            lists = self._lists = _Lists(nb.build, longest, list(self._divide(nb)))
+        return lists
 
     def _evaluated(
-        self, nb: Neighbourhood, parameters_af: np.ndarray, energies_a: np.ndarray
+        self,
+        crew: SimpleQueue[_Worker],
+        nb: Neighbourhood,
+        parameters_af: np.ndarray,
+        energies_a: np.ndarray,
     ) -> Iterator[_Worker]:
         """The workers that have finished a chunk, in the order of the chunks."""
+        lists = self._lists_of(nb)
 
         def evaluate(t: int, members_b: np.ndarray) -> _Worker:
-            worker = self._workers.get()
-            try:
-                worker.evaluate(t, members_b, nb, self._longest, parameters_af, energies_a)
-            except BaseException:
-                self._workers.put(worker)
-                raise
+            worker = crew.get()
+            worker.evaluate(t, members_b, nb, lists.longest, parameters_af, energies_a)
             return worker
 
-        if self._pool is None:
-            for t, members_b in self._chunks:
+        pool = self._pool
+        if pool is None:
+            for t, members_b in lists.chunks:
                 yield evaluate(t, members_b)
             return
         pending: deque[Future[_Worker]] = deque()
         try:
-            for t, members_b in self._chunks:
-                pending.append(self._pool.submit(evaluate, t, members_b))
+            for t, members_b in lists.chunks:
+                pending.append(pool.submit(evaluate, t, members_b))
                 if len(pending) > self._threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-        finally:  # after an error: workers still under way come back, the error goes up
+        finally:  # after an error: threads still under way read the caller's arrays
             for future in pending:
-                if future.exception() is None:
-                    self._workers.put(future.result())
+                future.cancel()
+            wait(pending)
 
     def _divide(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
         """(element, rows of the neighbour list) of each chunk; independent of the threads."""

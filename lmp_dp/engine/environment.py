@@ -31,6 +31,7 @@ def select_neighbours(
     offsets_n: Array,
     neighbours_p: Array,
     sel_t: np.ndarray,
+    excluded_tt: np.ndarray,
     rcut: float,
 ) -> tuple[Array, int]:
     """Fill the ``sel``-padded slots: per element the nearest neighbours within the cutoff.
@@ -41,13 +42,15 @@ def select_neighbours(
     ----------
     centres_n, offsets_n : arrays
         A chunk of centres and their (n + 1) offsets into `neighbours_p`.
+    excluded_tt : (n_types, n_types) bool
+        [centre, neighbour] elements that do not see each other: such neighbours get no slot.
 
     Returns
     -------
     slots_ns : (n, sum(sel)) int64 array
         Neighbour indices, -1 where a slot is empty.
     dropped : int
-        Neighbours for which there was no slot.
+        Neighbours that the centre should have seen, and for which there was no slot.
     """
     xp = namespace_of(positions_ac)
     n_slots = int(sel_t.sum())
@@ -58,6 +61,8 @@ def select_neighbours(
     r2_p = (r_pc * r_pc).sum(axis=1).astype(xp.float32)
     seen_p = (r2_p <= np.float32(rcut) * np.float32(rcut)) & (types_a[j_p] >= 0)
     seen_p &= types_a[centres_n[centre_p]] >= 0
+    # of types -1 is the last row or column, which `seen_p` leaves out already
+    seen_p &= ~xp.asarray(excluded_tt)[types_a[centres_n[centre_p]], types_a[j_p]]
     centre_p, j_p, r2_p = centre_p[seen_p], j_p[seen_p], r2_p[seen_p]
     type_p = types_a[j_p].astype(xp.int64)
 

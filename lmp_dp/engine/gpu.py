@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class GpuEngine:
         self._recordable = d.dtype == model.fitting.dtype and all(c.layers for c in self._layouts)
         self._chunk_bytes = CHUNK_BYTES
         self._buffers: dict[str, Array] = {}
+        self._lock = Lock()  # one evaluation at a time
 
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for.
@@ -94,13 +96,26 @@ class GpuEngine:
         BackendError
             The device's memory does not suffice even for small chunks.
         """
+        with self._lock:
+            return self._compute_in_memory(nb, outputs)
+
+    def close(self) -> None:
+        """Give the device's memory back; another evaluation takes it again."""
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._lists = self._replay = None
+        self._buffers.clear()
+        self.device.release()
+
+    def _compute_in_memory(self, nb: Neighbourhood, outputs: Outputs) -> Result:
+        """With smaller chunks where the device's memory does not suffice."""
         while True:
             try:
                 return self._compute(nb, outputs)
             except self.device.out_of_memory as error:
-                self._lists = self._replay = None
-                self._buffers.clear()
-                self.device.release()
+                self._let_go()
                 if self._chunk_bytes < 2**20:
                     raise self._does_not_fit(nb) from error
                 self._chunk_bytes //= 2

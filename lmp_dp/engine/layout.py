@@ -91,12 +91,12 @@ class Layout:
     def __init__(self, model: DeepPotential, t: int) -> None:
         d, fitting = model.descriptor, model.fitting
         self.davg_k, self.dstd_k = d.davg_tk[t], d.dstd_tk[t]
-        self.excluded_t = np.ascontiguousarray(d.excluded_tt[t] | (d.sel_t == 0))
+        self.excluded_t = np.ascontiguousarray(d.excluded_tt[t])
         self.dtype = d.dtype
         self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
         net = fitting.nets[t]
         weight_do = net.layers[0].weight_io[: d.n_out]
-        neighbours = [j for j in range(len(d.sel_t)) if not self.excluded_t[j]]
+        neighbours = [j for j in range(len(d.sel_t)) if d.sel_t[j] and not self.excluded_t[j]]
         row_k = (0.0 - self.davg_k) / self.dstd_k
         self.blocks: list[TableBlock | NetworkBlock]
         self.k_qr: np.ndarray | None = None

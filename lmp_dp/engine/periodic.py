@@ -11,9 +11,13 @@ import numpy as np
 
 from lmp_dp.engine.namespace import namespace_of, repeat
 from lmp_dp.engine.neighbourhood import Array, Neighbourhood
+from lmp_dp.errors import InputError
 
 #: Candidate pairs that are examined at a time (bounds the memory of the search).
 _CANDIDATES = 4_000_000
+#: Ten times what the densest solids have within 12 Å (1 atom/Å^3), and lists of 100 MB per thousand
+#: atoms; choosing the nearest of so many takes 0.05 s per atom.
+MOST_NEIGHBOURS = 20_000
 
 
 @dataclass
@@ -53,6 +57,11 @@ def build(
         Which lattice vectors are periodic.
     lists : bool
         False for an engine that finds neighbours itself.
+
+    Raises
+    ------
+    InputError
+        An atom would have more than `MOST_NEIGHBOURS`, counted before anything is made.
     """
     xp = namespace_of(positions_ac)
     n_local = len(positions_ac)
@@ -91,6 +100,7 @@ def _with_images(
     for axis in range(3):
         if pbc[axis]:
             fractional_ac[:, axis] -= xp.floor(fractional_ac[:, axis])
+    _refuse_tiny_cells(fractional_ac, heights_c, rcut, pbc)
     for axis in range(3):
         if not pbc[axis]:
             continue
@@ -107,6 +117,29 @@ def _with_images(
             owners.append(owners_a[near_a])
         fractional_ac, owners_a = xp.concatenate(parts), xp.concatenate(owners)
     return fractional_ac @ cell, owners_a
+
+
+def _refuse_tiny_cells(
+    fractional_ac: Array, heights_c: np.ndarray, rcut: float, pbc: tuple[bool, bool, bool]
+) -> None:
+    """An error if atoms and images are too many in the volume from -rcut to rcut around an atom.
+
+    They are counted as if they filled the cell evenly; in open directions, the space they take up.
+    """
+    count = float(len(fractional_ac))
+    for axis in range(3):
+        if pbc[axis]:
+            count *= 2.0 * rcut / heights_c[axis]
+        elif count:
+            extent = float(np.ptp(fractional_ac[:, axis])) * heights_c[axis]
+            count *= min(1.0, 2.0 * rcut / max(extent, rcut))
+    if count > MOST_NEIGHBOURS:
+        faces = " ".join(f"{height:.3g}" for height in heights_c)
+        raise InputError(
+            f"the cell is too small for a cutoff of {rcut:g} Å: {count:.0f} atoms and periodic "
+            f"images around each atom, the limit is {MOST_NEIGHBOURS}; opposite faces are {faces} "
+            f"Å apart: are cell and positions in Å, or is there a less oblique cell?"
+        )
 
 
 def neighbour_lists(positions_ac: Array, n_local: int, rcut: float) -> tuple[Array, Array]:

@@ -6,17 +6,19 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from lmp_dp.engine import backends, pairs, periodic
+from lmp_dp.engine import backends, inputs, pairs, periodic, process
 from lmp_dp.engine.namespace import namespace_of, to_numpy
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.engine.watch import Watch
 from lmp_dp.errors import BackendError, InputError, RangeError
 from lmp_dp.model import DeepPotential, load
 from lmp_dp.model.precision import cast
+from lmp_dp.threads import thread_count
 
 
 @dataclass
@@ -46,7 +48,11 @@ class Evaluation:
 
 
 class Potential:
-    """A Deep Potential that can be evaluated.
+    """A Deep Potential that can be evaluated, by several threads at a time if need be.
+
+    It can be copied and pickled: the copy opens the same file again (or holds the model that was
+    given in memory), counts from zero, and has the same `on_warning`, which must be picklable then.
+    Children of a fork use it as their parent does, but not on a GPU.
 
     Parameters
     ----------
@@ -58,7 +64,8 @@ class Potential:
         Precision of the networks; default is the model's own. Geometry, energies and sums of
         forces are always float64.
     threads : int, optional
-        Threads of the cpu backend; default is OMP_NUM_THREADS, else the cores at hand.
+        Threads of the cpu backend, of each evaluation; default is OMP_NUM_THREADS, else the cores
+        at hand.
     sel, table : {"warn", "error", "ignore"}
         What to do when an atom has more neighbours of an element than the model's ``sel``, and
         when atoms are closer than a compressed model's tables were made for
@@ -66,6 +73,12 @@ class Potential:
         the caller asks `watch`.
     device : int, optional
         CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
+
+    Attributes
+    ----------
+    on_warning : callable or None
+        Gets the text of each warning; gives it to Python's `warnings` unless something else is set.
+        None: nobody is told.
 
     Raises
     ------
@@ -94,12 +107,38 @@ class Potential:
     ) -> None:
         self.watch = Watch(sel, table)
         self.on_warning: Callable[[str], None] | None = _python_warning
+        self.threads = thread_count(threads)
+        device = inputs.device_index(device)
+        if not isinstance(model, DeepPotential):
+            model = inputs.path_of(model)
         loaded = model if isinstance(model, DeepPotential) else load(model)
         if precision is not None:
             loaded = cast(loaded, precision)
         self.model = loaded
-        self.threads = backends.thread_count(threads)
         self.backend, self._engine = backends.create(backend, loaded, self.threads, device)
+        self._lock, self._forked = Lock(), False
+        process.renew_in_children(self)
+        self._made_of = {
+            # the working directory may change
+            "model": os.path.abspath(model) if isinstance(model, str) else model,
+            "backend": backend,
+            "precision": precision,
+            "threads": threads,
+            "sel": sel,
+            "table": table,
+            "device": device,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (self._made_of,), {"on_warning": self.on_warning}
+
+    def renew(self) -> None:
+        """This is a forked child now (`lmp_dp.engine.process`)."""
+        self._lock, self._forked = Lock(), True
+
+    def close(self) -> None:
+        """End the threads and let go of memory; another evaluation takes them again."""
+        self._engine.close()
 
     @property
     def type_map(self) -> tuple[str, ...]:
@@ -128,10 +167,18 @@ class Potential:
 
     def compute(self, neighbourhood: Neighbourhood, outputs: Outputs | None = None) -> Result:
         """Evaluate given neighbour lists (the way LAMMPS calls); nothing is validated here."""
+        if self._forked and self.backend in ("gpu", "gpu-reference"):
+            raise BackendError(
+                f"backend {self.backend} cannot be used in a child of the process that opened the "
+                f"device: make the Potential in the child, or start children by spawn or forkserver"
+            )
         result = self._engine.compute(neighbourhood, outputs or Outputs())
-        self.watch.note(result)
-        if self.on_warning and (text := self.watch.warning(self.watch.totals.values())):
-            self.on_warning(text)
+        warn = self.on_warning
+        with self._lock:
+            self.watch.note(result)
+            text = self.watch.warning(self.watch.totals.values()) if warn else None
+        if warn and text:
+            warn(text)
         return result
 
     @property
@@ -192,16 +239,22 @@ class Potential:
         Raises
         ------
         lmp_dp.errors.InputError
-            Shapes do not fit, numbers are not finite, a type is unknown, the cell is singular.
+            Something is not what it should be (ragged, masked, complex, text), shapes do not fit,
+            numbers are not finite, a type is unknown, the cell is singular; two atoms are in one
+            place, one is more than 1 cm from the origin, or the cell is so small that too many
+            images are within the cutoff.
         lmp_dp.errors.RangeError
             ``sel`` or the tables are exceeded, and that is to be an error; or energy or forces
             are not finite.
         """
-        positions_ac, types_a, cell_cc, pbc_c = _checked(positions, types, cell, pbc, self.type_map)
+        positions_ac, types_a, cell_cc, pbc_c = inputs.configuration(
+            positions, types, cell, pbc, self.type_map
+        )
         lists = self._images(positions_ac, types_a, cell_cc, pbc_c)
+        inputs.refuse_coinciding(lists)
         n_f, n_a = self.model.fitting.n_fparam, self.model.fitting.n_aparam
-        lists.neighbourhood.fparam_f = _checked_parameters("fparam", fparam, n_f, (n_f,))
-        lists.neighbourhood.aparam_af = _checked_parameters(
+        lists.neighbourhood.fparam_f = inputs.parameters("fparam", fparam, n_f, (n_f,))
+        lists.neighbourhood.aparam_af = inputs.parameters(
             "aparam", aparam, n_a, (len(positions_ac), n_a)
         )
         result = self.compute(
@@ -248,8 +301,8 @@ class Potential:
         Raises
         ------
         lmp_dp.errors.InputError
-            Shapes do not fit, numbers are not finite, or an index or type does not exist; or the
-            model takes parameters.
+            Shapes do not fit, numbers are not finite, or an index or type does not exist; two atoms
+            are in one place; or the model takes parameters.
         lmp_dp.errors.RangeError
             As `evaluate`.
         lmp_dp.errors.BackendError
@@ -263,10 +316,14 @@ class Potential:
             raise InputError("the model needs fparam or aparam, which pairs do not have")
         xp = namespace_of(displacements)
         given = [displacements, centres, centre_types, neighbour_types]
+        names = ("displacements", "centres", "centre_types", "neighbour_types")
         if self.backend != "gpu-reference":
-            given = [to_numpy(array) if xp is not np else np.asarray(array) for array in given]
+            given = [
+                to_numpy(array) if xp is not np else inputs.as_array(name, array)
+                for name, array in zip(names, given, strict=True)
+            ]
         r_pc, centre_p, centre_types_n, neighbour_types_p = given
-        _refuse_pairs(r_pc, centre_p, centre_types_n, neighbour_types_p, len(self.type_map))
+        inputs.pairs(r_pc, centre_p, centre_types_n, neighbour_types_p, len(self.type_map))
         nb, order_p = pairs.neighbourhood(r_pc, centre_p, centre_types_n, neighbour_types_p)
         result = self.compute(nb, Outputs(virial=False, atom_energies=True))
         _refuse_overflow(result)
@@ -275,31 +332,6 @@ class Potential:
         g_pc = xp.empty((len(order_p), 3))
         g_pc[xp.asarray(order_p)] = xp.asarray(-result.forces_ac[n:])
         return xp.asarray(result.atom_energies_a[:n]), g_pc
-
-
-def _refuse_pairs(
-    r_pc: Any, centre_p: Any, centre_types_n: Any, neighbour_types_p: Any, n_types: int
-) -> None:
-    """Arguments of `pair_gradients` that would lead outside of arrays, or to NaN, are errors."""
-    n_pairs = len(r_pc)
-    if r_pc.shape != (n_pairs, 3):
-        raise InputError(f"displacements have shape {r_pc.shape}, expected (n_pairs, 3)")
-    for name, array, shape, end in (
-        ("centres", centre_p, (n_pairs,), len(centre_types_n)),
-        ("centre_types", centre_types_n, (len(centre_types_n),), n_types),
-        ("neighbour_types", neighbour_types_p, (n_pairs,), n_types),
-    ):
-        if array.shape != shape or (array.size and array.dtype.kind not in "iu"):
-            raise InputError(
-                f"{name} has shape {array.shape} and type {array.dtype}, expected {shape} of ints"
-            )
-        start = 0 if name == "centres" else -1
-        if array.size and not (array.min() >= start and array.max() < end):
-            raise InputError(
-                f"{name} lie in {array.min()}..{array.max()}, expected {start}..{end - 1}"
-            )
-    if not namespace_of(r_pc).isfinite(r_pc).all():
-        raise InputError("displacements are not all finite")
 
 
 def _refuse_overflow(result: Result) -> None:
@@ -314,74 +346,6 @@ def _python_warning(text: str) -> None:
     warnings.warn(text, stacklevel=4)
 
 
-def _checked(
-    positions: Any, types: Any, cell: Any, pbc: Any, type_map: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[bool, bool, bool]]:
-    """Arguments of `evaluate` as arrays, or an InputError."""
-    positions_ac = np.array(positions, dtype=np.float64)
-    if positions_ac.ndim != 2 or positions_ac.shape[1] != 3:
-        raise InputError(f"positions have shape {positions_ac.shape}, expected (n, 3)")
-    _refuse_not_finite(positions_ac, "position")
-    types_a = _type_indices(types, type_map)
-    if types_a.shape != (len(positions_ac),):
-        raise InputError(f"{len(positions_ac)} positions, but types of shape {types_a.shape}")
-    flags = (pbc,) * 3 if isinstance(pbc, (bool, np.bool_)) else tuple(pbc)
-    if len(flags) != 3:
-        raise InputError(f"pbc must be one or three bools, found {pbc!r}")
-    pbc_c = (bool(flags[0]), bool(flags[1]), bool(flags[2]))
-    if cell is None:
-        return positions_ac, types_a, None, pbc_c
-    cell_cc = np.array(cell, dtype=np.float64)
-    if cell_cc.shape == (3,):
-        cell_cc = np.diag(cell_cc)
-    if cell_cc.shape != (3, 3):
-        raise InputError(f"cell has shape {cell_cc.shape}, expected (3, 3) or (3,)")
-    lengths = np.linalg.norm(cell_cc, axis=1)
-    if not np.isfinite(cell_cc).all() or abs(np.linalg.det(cell_cc)) <= 1e-9 * lengths.prod():
-        raise InputError(f"the cell's vectors span no volume: {cell_cc.tolist()}")
-    return positions_ac, types_a, cell_cc, pbc_c
-
-
-def _checked_parameters(
-    name: str, values: Any, count: int, shape: tuple[int, ...]
-) -> np.ndarray | None:
-    """`fparam` or `aparam` of `evaluate`, broadcast to `shape`, or an InputError."""
-    if values is None and not count:
-        return None
-    if values is None:
-        raise InputError(f"the model needs {name}: {count} values")
-    if not count:
-        raise InputError(f"{name} is given, but the model takes none")
-    array = np.asarray(values, dtype=np.float64)
-    allowed = {(count,): None, shape: None} | ({(): None} if count == 1 else {})
-    if array.shape not in allowed:
-        raise InputError(
-            f"{name} has shape {array.shape}, expected {' or '.join(map(str, allowed))}"
-        )
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} is not finite: {array.tolist()}")
-    return np.broadcast_to(array, shape)
-
-
-def _refuse_not_finite(values_ac: np.ndarray, what: str) -> None:
-    bad_a = ~np.isfinite(values_ac).all(axis=1)
-    if bad_a.any():
-        atom = int(np.argmax(bad_a))
-        raise InputError(f"{what} of atom {atom} is not finite: {values_ac[atom].tolist()}")
-
-
-def _type_indices(types: Any, type_map: tuple[str, ...]) -> np.ndarray:
-    array = np.asarray(types)
-    if array.dtype.kind in "US":
-        index = {name: t for t, name in enumerate(type_map)}
-        unknown = sorted(set(array.tolist()) - set(index))
-        if unknown:
-            raise InputError(f"the model has no element {unknown}; it has {' '.join(type_map)}")
-        array = np.array([index[name] for name in array.tolist()])
-    if array.size and array.dtype.kind not in "iu":
-        raise InputError(f"types must be ints or element names, found {array.dtype}")
-    if array.size and not (array.min() >= -1 and array.max() < len(type_map)):
-        raise InputError(
-            f"types lie in {array.min()}..{array.max()}, the model has 0..{len(type_map) - 1}"
-        )
-    return array.astype(np.int32)
+def _remade(arguments: dict[str, Any]) -> Potential:
+    """What a copy or a pickle of a `Potential` calls."""
+    return Potential(**arguments)

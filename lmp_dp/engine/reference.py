@@ -39,6 +39,9 @@ class ReferenceEngine:
         """Nothing is held on a device."""
         return ""
 
+    def close(self) -> None:
+        """Nothing is held between evaluations."""
+
     def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
         """Energy, forces and what `outputs` asks for; arrays of the result are NumPy's."""
         xp = self._xp
@@ -64,6 +67,7 @@ class ReferenceEngine:
                 chunk_offsets_n,
                 neighbours_p,
                 self._model.descriptor.sel_t,
+                self._model.descriptor.excluded_tt,
                 self._model.descriptor.rcut,
             )
             dropped += n_dropped

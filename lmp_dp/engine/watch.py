@@ -45,8 +45,8 @@ class Watch:
     def __post_init__(self) -> None:
         for name in ("sel", "table"):
             policy = getattr(self, name)
-            if policy not in POLICIES:
-                raise InputError(f"{name} '{policy}' is unknown; choose {', '.join(POLICIES)}")
+            if not (isinstance(policy, str) and policy in POLICIES):
+                raise InputError(f"{name} {policy!r} is unknown; choose {', '.join(POLICIES)}")
 
     @property
     def silent(self) -> bool:

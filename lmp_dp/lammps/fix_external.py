@@ -180,7 +180,11 @@ class FixExternal:
         if lmp.opened:
             self._failures: list[RunError] = _raise_after_commands(lmp)
         else:
-            _borrowed[getattr(lmp.lmp, "value", None), fix_id] = self
+            key = getattr(lmp.lmp, "value", None), fix_id
+            earlier = _borrowed.pop(key, None)  # of a fix that was cleared
+            if earlier is not None:
+                earlier.let_go()
+            _borrowed[key] = self
         self._announce(model, types_t)
 
     def _announce(self, model: Any, types_t: NDArray[np.int32]) -> None:
@@ -205,6 +209,11 @@ class FixExternal:
             # the print command has no escapes of its own, and would look for variables
             quoted = line.replace('"', "'").replace("$", r"\x24")
             lmp.command(f'print "{quoted}"')
+
+    def let_go(self) -> None:
+        """End threads and forget the callback, whose fix is gone (`clear`, `unfix`, `close`)."""
+        self._lmp.callback.pop(self.fix_id, None)  # holds this object, which holds LAMMPS
+        self.potential.close()
 
     # ------------------------------------------------------------------------ during a run
 
@@ -424,19 +433,30 @@ class FixExternal:
 def _raise_after_commands(lmp: lammps) -> list[RunError]:
     """Have `lmp`'s methods that may run raise what is put into the returned list during the run.
 
-    LAMMPS's own way to raise an error from a callback, `lmp.error`, ends the process.
+    LAMMPS's own way to raise an error from a callback, `lmp.error`, ends the process. Fixes that a
+    command has ended let go of their engines.
     """
     failures: list[RunError] | None = getattr(lmp, "_lmp_dp_failures", None)
     if failures is None:
         failures = lmp._lmp_dp_failures = []
         command = lmp.command
         for name in RUNNERS:
-            setattr(lmp, name, _raising(getattr(lmp, name), failures, command))
+            setattr(lmp, name, _raising(getattr(lmp, name), failures, command, lmp))
+        close = lmp.close
+
+        def closing() -> None:
+            close()
+            _let_go(lmp)
+
+        lmp.close = closing
     return failures
 
 
 def _raising(
-    method: Callable[..., Any], failures: list[RunError], command: Callable[[str], Any]
+    method: Callable[..., Any],
+    failures: list[RunError],
+    command: Callable[[str], Any],
+    lmp: lammps,
 ) -> Callable[..., Any]:
     @functools.wraps(method)
     def wrapped(*arguments: Any, **keywords: Any) -> Any:
@@ -444,11 +464,20 @@ def _raising(
         try:
             return method(*arguments, **keywords)
         finally:
+            _let_go(lmp)
             if failures:
                 command("timer timeout off")  # by which the run was ended; there may be another one
                 raise failures[0]
 
     return wrapped
+
+
+def _let_go(lmp: lammps) -> None:
+    """Have the fixes that LAMMPS no longer knows let go of their engines."""
+    for fix_id, callback in list(lmp.callback.items()):
+        known = lmp.lmp is not None and lmp.has_id("fix", fix_id)
+        if isinstance(callback["caller"], FixExternal) and not known:
+            callback["caller"].let_go()
 
 
 def _communicator(lmp: lammps) -> Any:

@@ -37,6 +37,7 @@ from lmp_dp.lammps.bridge import (
 from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
 from lmp_dp.lammps.units import Units, units_of
 from lmp_dp.text import printable
+from lmp_dp.threads import omp_num_threads
 
 if TYPE_CHECKING:
     from lmp_dp.engine import Neighbourhood, Potential, Result
@@ -54,11 +55,8 @@ def threads_per_rank(local_size: int, node_cores: int) -> int:
     `node_cores` counts the distinct cores of all `local_size` ranks of the node, so that the answer
     is right both where each rank is bound to its own cores and where all share the same ones.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
     own = len(os.sched_getaffinity(0))
-    return max(1, min(own, node_cores // max(1, local_size)))
+    return omp_num_threads() or max(1, min(own, node_cores // max(1, local_size)))
 
 
 class PairStyle:
@@ -448,13 +446,11 @@ class PairStyle:
         self.say("".join(lines) or None, self._news())
 
     def close(self) -> None:
-        """The pair style is gone; an engine that holds a device lets go of it."""
+        """The pair style is gone; engines end their threads and let go of a device."""
         if self._file is not None:
             self._file.close()
         for potential in self.potentials:
-            close = getattr(potential, "close", None)
-            if close is not None:
-                close()
+            potential.close()
 
 
 def _symmetric6(virials_acc: NDArray[Any]) -> NDArray[Any]:

@@ -19,8 +19,8 @@ def cast(model: DeepPotential, precision: str) -> DeepPotential:
     InputError
         Another precision is asked for.
     """
-    if precision not in ("float64", "float32"):
-        raise InputError(f"precision '{precision}' is unknown; choose float64 or float32")
+    if not (isinstance(precision, str) and precision in ("float64", "float32")):
+        raise InputError(f"precision {precision!r} is unknown; choose float64 or float32")
     d, fitting = model.descriptor, model.fitting
     dtype = np.dtype(precision)
     return dataclasses.replace(

@@ -22,8 +22,10 @@ from pathlib import Path
 
 import lmp_dp
 from lmp_dp import child
+from lmp_dp.errors import InputError
 from lmp_dp.lammps import libraries
 from lmp_dp.text import printable
+from lmp_dp.threads import omp_num_threads
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "PROBLEM"
 #: What OpenBLAS calls its kernels that use 512-bit and 256-bit vectors.
@@ -257,16 +259,16 @@ def _threads() -> Iterator[Finding]:
             "if that is not meant: taskset, the batch system or "
             "mpirun (-bind-to none) has bound it",
         )
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    first = wanted.split(",")[0].strip()
-    if not wanted:
+    try:
+        wanted = omp_num_threads()
+    except InputError as error:
+        yield Finding("threads", PROBLEM, *str(error).rsplit(": ", 1))
+        return
+    if wanted is None:
         text = f"OMP_NUM_THREADS is not set: the ranks of a node share its {cores} cores"
         yield Finding("threads", OK, text)
-    elif not first.isdecimal() or int(first) < 1:
-        text = f"OMP_NUM_THREADS is '{wanted}', which is no positive number"
-        yield Finding("threads", PROBLEM, text, "export OMP_NUM_THREADS=1, or unset it")
-    elif int(first) > cores:
-        text = f"OMP_NUM_THREADS is {first}, but there are {cores} cores"
+    elif wanted > cores:
+        text = f"OMP_NUM_THREADS is {wanted}, but there are {cores} cores"
         yield Finding(
             "threads",
             WARNING,
@@ -274,7 +276,7 @@ def _threads() -> Iterator[Finding]:
             f"export OMP_NUM_THREADS={cores}, divided by the number of ranks per node",
         )
     else:
-        yield Finding("threads", OK, f"OMP_NUM_THREADS is {first}, for each rank")
+        yield Finding("threads", OK, f"OMP_NUM_THREADS is {wanted}, for each rank")
 
 
 # -------------------------------------------------------------------------------- what is optional

@@ -6,8 +6,11 @@ what it found to OUT.json. Needs no pytest.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +175,26 @@ def error_texts(case: str, model: str, data: str) -> dict[str, str]:
     }
 
 
+def letting_go(model: str, data: str) -> dict[str, Any]:
+    """Threads, and whether the engine is still there, when LAMMPS has forgotten the fix."""
+    gc.disable()
+    setup, _, elements = water(data, "")
+    before = threading.active_count()
+    found: dict[str, Any] = {"threads": [], "alive": []}
+    for end in ("clear", "unfix dp", "close"):
+        lmp = instance(setup)
+        fix = use_fix(lmp, model, elements)
+        lmp.command("run 0")
+        engine = weakref.ref(fix.potential._engine)
+        del fix
+        if engine() is None:
+            raise AssertionError("the fix has no engine")
+        lmp.close() if end == "close" else lmp.command(end)
+        found["threads"].append(threading.active_count() - before)
+        found["alive"].append(engine() is not None)
+    return found
+
+
 def main(case: str, out: str, model: str, data: str) -> None:
     cases = {
         "nve": water(data, "fix nve all nve\nrun 20"),
@@ -188,7 +211,11 @@ def main(case: str, out: str, model: str, data: str) -> None:
         "si": small("si", ["O", "H", "H"]),
         "open": (OPEN, "fix nve all nve\nrun 5", ["O", "H"]),
     }
-    report: Any = compare(model, *cases[case]) if case in cases else error_texts(case, model, data)
+    report: Any
+    if case == "letting_go":
+        report = letting_go(model, data)
+    else:
+        report = compare(model, *cases[case]) if case in cases else error_texts(case, model, data)
     is_first = not Path(out).exists()
     if case in cases:
         from mpi4py import MPI

@@ -21,7 +21,9 @@ MPIRUN = Path(sys.executable).with_name("mpirun")  # that of the mpich wheel
 TIMEOUT = 300  # seconds; a hanging rank must not hang the tests
 
 
-def run_case(case: str, ranks: int, model: Path, data: Path, directory: Path) -> Any:
+def run_case(
+    case: str, ranks: int, model: Path, data: Path, directory: Path, threads: int = 1
+) -> Any:
     """Run a case on `ranks` ranks and return what its rank 0 found."""
     out = directory / "out.json"
     command = [sys.executable, str(SCRIPT), case, str(out), str(model), str(data)]
@@ -32,7 +34,7 @@ def run_case(case: str, ranks: int, model: Path, data: Path, directory: Path) ->
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -138,3 +140,11 @@ FixExternal(lmp, sys.argv[1], elements=["Cu"])
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\n  model \\x1b[2J\\x24x{%d}.h5, cutoff 6 A\n" in done.stdout
+
+
+def test_a_fix_that_is_gone_lets_go_of_its_engine(
+    water_model: Path, water_data: Path, tmp_path: Path
+) -> None:
+    """Without the help of Python's collector of cycles."""
+    found = run_case("letting_go", 1, water_model, water_data, tmp_path, threads=2)
+    assert found == {"threads": [0, 0, 0], "alive": [False] * 3}

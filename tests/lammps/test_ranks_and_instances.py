@@ -206,3 +206,51 @@ def test_processor_grids(tmp_path: Path) -> None:
     # fix balance met ranks of nothing but vacuum, and left none
     balanced = (tmp_path / "fix_balance.log").read_text()
     assert re.search(r"^Nlocal: +9 ave", balanced, re.MULTILINE)
+
+
+LETTING_GO = f"""
+import gc, os, threading, weakref
+os.sched_getaffinity = lambda _: {{0, 1}}
+from lammps import lammps
+gc.disable()
+lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+from lmp_dp.lammps import pair_style
+engines, threads, alive = [], [threading.active_count()], []
+for end in ("clear", "clear", "pair_style dp {INPUTS / "models" / "cu.h5"}", "close"):
+    lmp.commands_string('''
+clear
+units metal
+lattice fcc 3.615
+region box block 0 2 0 2 0 2
+create_box 1 box
+create_atoms 1 box
+mass 1 63.546
+pair_style dp {INPUTS / "models" / "cu.h5"} threads 2
+pair_coeff * * Cu
+run 1
+''')
+    [style] = pair_style._styles.values()
+    engines.append(weakref.ref(style.potential._engine))
+    del style
+    assert engines[-1]() is not None
+    threads.append(threading.active_count())
+    lmp.close() if end == "close" else lmp.command(end)
+    threads.append(threading.active_count())
+    alive.append(engines[-1]() is not None)
+print(threads, alive)
+"""
+
+
+def test_a_cleared_lammps_lets_go_of_its_engine() -> None:
+    """Without the help of Python's collector of cycles, which may not come for a long time."""
+    done = subprocess.run(
+        [sys.executable, "-c", LETTING_GO], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    threads, alive = re.fullmatch(
+        r"(\[.*\]) (\[.*\])", done.stdout.strip().splitlines()[-1]
+    ).groups()
+    first, *later = eval(threads)
+    assert min(later[::2]) > first
+    assert later[1::2] == [first] * 4
+    assert eval(alive) == [False] * 4

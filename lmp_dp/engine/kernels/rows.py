@@ -28,7 +28,8 @@ def gather(
 ):
     """Choose each centre's neighbours (DeePMD-kit's rule for `sel`) and lay the rows out.
 
-    Returns the number of rows and the number of neighbours dropped because `sel` is too small.
+    Returns the number of rows and the number of neighbours dropped because `sel` is too small (or
+    zero; those of excluded elements do not count, since the centre is not to see them).
     """
     n_types = len(sel_t)
     n_b = len(members_b)
@@ -94,6 +95,10 @@ def _keep_nearest(t, keep, count, found, candidates, candidate_r2, candidate_typ
         if candidate_type[q] == t:
             order[n] = q
             n += 1
+    if keep == 0:  # nothing to sort
+        for q in order:
+            candidate_type[q] = -1
+        return
     for k in range(1, count):  # insertion sort: rare, short
         q = order[k]
         m = k - 1
