@@ -386,23 +386,26 @@ class _Worker:
         x_bi = self._take("features", (n_b, c.n_features), fitting.dtype)
         features.forward(c_bkr, c.rank, c.n_axis, lanes, x_bi)
         slopes = []
-        for k, (activation, joins, weight_io, bias_o, idt_o) in enumerate(fitting.layers):
+        for k, layer in enumerate(fitting.layers):
+            bias_o, idt_o = layer.bias_o, layer.idt_o
             shape = (n_b, len(bias_o))
             y_bo = self._take(f"fit{k}", shape, fitting.dtype)
-            np.matmul(x_bi, weight_io, out=y_bo)
+            np.matmul(x_bi, layer.weight_io, out=y_bo)
             if k == 0 and parameters_bf.shape[1]:
                 y_bo += parameters_bf @ fitting.parameter_weight_fo
-            if activation == "tanh":
+            joined = layer.joined
+            if layer.activation == "tanh":
                 slope_bo = self._take(f"slope{k}", shape, fitting.dtype)
-                nets.tanh_layer(
-                    y_bo, bias_o, idt_o, x_bi if joins else y_bo, joins, lanes, slope_bo
-                )
+                adds = len(joined) == 1
+                nets.tanh_layer(y_bo, bias_o, idt_o, x_bi if adds else y_bo, adds, lanes, slope_bo)
+                if adds:
+                    joined = []
             else:
                 y_bo += bias_o
-                y_bo, slope_bo = value_and_slope(activation, y_bo)
+                y_bo, slope_bo = value_and_slope(layer.activation, y_bo)
                 y_bo, slope_bo = y_bo * idt_o, slope_bo * idt_o
-                if joins:
-                    y_bo += x_bi
+            for part in joined:
+                y_bo[:, part] += x_bi[:, : layer.n_joined]
             x_bi = y_bo
             slopes.append(slope_bo)
         energies_b = x_bi @ fitting.last_o + fitting.last_bias
@@ -411,12 +414,12 @@ class _Worker:
 
         dy_bo = fitting.last_o  # of every centre, until a layer has taken it back
         for k in range(len(fitting.layers) - 1, -1, -1):
-            _, joins, weight_io, _, _ = fitting.layers[k]
+            layer = fitting.layers[k]
             dz_bo = np.multiply(dy_bo, slopes[k], out=slopes[k])
-            dx_bi = self._take(f"dfit{k}", (n_b, len(weight_io)), fitting.dtype)
-            np.matmul(dz_bo, weight_io.T, out=dx_bi)
-            if joins:
-                dx_bi += dy_bo
+            dx_bi = self._take(f"dfit{k}", (n_b, len(layer.weight_io)), fitting.dtype)
+            np.matmul(dz_bo, layer.weight_io.T, out=dx_bi)
+            for part in layer.joined:
+                dx_bi[:, : layer.n_joined] += dy_bo[..., part]
             dy_bo = dx_bi
         dc_bkr = self._take("dC", c_bkr.shape, fitting.dtype)
         if not fitting.layers:

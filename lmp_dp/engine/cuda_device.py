@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ from lmp_dp.engine.kernels import cuda
 from lmp_dp.errors import BackendError
 
 Array = Any
+
+
+class CaptureRefused(Exception):
+    """What was to be recorded holds something that cannot be, as the cause says."""
 
 
 class CudaDevice:
@@ -89,14 +94,33 @@ class CudaDevice:
 
         `work` must have been done before, so that its buffers and cuBLAS's are there, and it must
         neither allocate nor wait for the device.
+
+        Raises
+        ------
+        CaptureRefused
+            CuPy or CUDA cannot record `work`, of which nothing was done. The device is as before.
         """
         self._device.use()
         stream = self.xp.cuda.Stream(non_blocking=True)
         self._device.synchronize()
+        cuda = self.xp.cuda
+        # CuPy's for libraries that it does not let record, CUDA's, and those of launches
+        refusals = (NotImplementedError, cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError)
         with stream:
             stream.begin_capture()
-            work()
-            graph = stream.end_capture()
+            try:
+                work()
+            except BaseException as error:
+                # a stream that goes on capturing would make later work of the process fail
+                with suppress(*refusals):  # CUDA's, that the capture had failed already
+                    stream.end_capture()
+                if isinstance(error, refusals):
+                    raise CaptureRefused(str(error)) from error
+                raise
+            try:
+                graph = stream.end_capture()
+            except refusals as error:
+                raise CaptureRefused(str(error)) from error
         return lambda: graph.launch()
 
     def synchronize(self) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lmp_dp.engine.activation import GELU_CUBIC, GELU_SCALE, silut_constants
-from lmp_dp.engine.layout import Layout, NetworkBlock, TableBlock
+from lmp_dp.engine.layout import FittingLayer, Layout, NetworkBlock, TableBlock
 from lmp_dp.engine.neighbourhood import Array
-from lmp_dp.model.network import Network
+from lmp_dp.model.network import Layer, Network
 
 #: As `enum Activation` of kernels/cuda/fitting.cu.
 _ACTIVATIONS = (
@@ -28,10 +28,14 @@ _ACTIVATIONS = (
 
 @dataclass(frozen=True)
 class DeviceLayer:
-    """A layer on the device; `joins` counts how often its input is added."""
+    """A layer on the device.
+
+    `joins` counts how often its input is added, of which the first `n_joined` columns are meant.
+    """
 
     activation: tuple[np.int32, Array]
-    joins: int
+    joins: np.int32
+    n_joined: np.int32
     weight_io: Array
     weight_oi: Array
     bias_o: Array
@@ -73,8 +77,8 @@ class DeviceLayout:
         ]
         fitting = layout.fitting
         self.layers = [
-            _layer(device, activation, int(joins), weight_io, bias_o, idt_o)
-            for activation, joins, weight_io, bias_o, idt_o in fitting.layers
+            _layer(device, layer, len(layer.joined), layer.n_joined, layer.idt_o)
+            for layer in fitting.layers
         ]
         self.last_o = upload(fitting.last_o)
         self.parameter_weight_fo = upload(fitting.parameter_weight_fo)
@@ -127,18 +131,13 @@ def _network_layer(device: Any, net: Network, k: int) -> DeviceLayer:
     layer = net.layers[k]
     joins = ("replace", "add", "double").index(layer.joins)
     idt_o = np.ones_like(layer.bias_o) if layer.idt_o is None else layer.idt_o
-    return _layer(device, layer.activation, joins, layer.weight_io, layer.bias_o, idt_o)
+    return _layer(device, layer, joins, len(layer.weight_io), idt_o)
 
 
 def _layer(
-    device: Any,
-    activation: str,
-    joins: int,
-    weight_io: np.ndarray,
-    bias_o: np.ndarray,
-    idt_o: np.ndarray,
+    device: Any, layer: Layer | FittingLayer, joins: int, n_joined: int, idt_o: np.ndarray
 ) -> DeviceLayer:
-    kind, _, threshold = activation.partition(":")
+    kind, _, threshold = layer.activation.partition(":")
     constant_x = np.zeros(3)
     if kind in GELU_CUBIC:
         constant_x[:2] = GELU_SCALE, GELU_CUBIC[kind]
@@ -147,9 +146,10 @@ def _layer(
         constant_x[:] = float(threshold), *silut_constants(float(threshold))
     return DeviceLayer(
         activation=(np.int32(_ACTIVATIONS.index(kind)), device.upload(constant_x)),
-        joins=joins,
-        weight_io=device.upload(np.ascontiguousarray(weight_io)),
-        weight_oi=device.upload(np.ascontiguousarray(weight_io.T)),
-        bias_o=device.upload(bias_o),
+        joins=np.int32(joins),
+        n_joined=np.int32(n_joined),
+        weight_io=device.upload(np.ascontiguousarray(layer.weight_io)),
+        weight_oi=device.upload(np.ascontiguousarray(layer.weight_io.T)),
+        bias_o=device.upload(layer.bias_o),
         idt_o=device.upload(idt_o),
     )

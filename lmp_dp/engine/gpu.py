@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lmp_dp.engine import device_lists, environment, parameters
+from lmp_dp.engine.cuda_device import CaptureRefused
 from lmp_dp.engine.device_layout import DeviceLayout, DeviceNet
 from lmp_dp.engine.device_lists import Chunk, DeviceLists
 from lmp_dp.engine.kernels import cuda
@@ -83,6 +84,7 @@ class GpuEngine:
         #: Steps since the lists were built, and from the second one on (small systems) a recording.
         self._steps = 0
         self._replay: Callable[[], None] | None = None
+        #: Casts allocate, and a refusal stays.
         self._recordable = d.dtype == model.fitting.dtype and all(c.layers for c in self._layouts)
         self._chunk_bytes = CHUNK_BYTES
         self._buffers: dict[str, Array] = {}
@@ -162,14 +164,17 @@ class GpuEngine:
         arrays.positions_ac[...] = uploaded_ac
         parameters_af = parameters.of_atoms(self._fitting, nb)
         self._steps += 1
+        warning = ""
         if parameters_af.shape[1]:
             self._step(lists, arrays, device.upload(parameters_af))
-        elif self._steps == 1 or len(lists.members_c) > GRAPH_CENTRES or not self._recordable:
-            self._step(lists, arrays, None)
         else:
+            small = len(lists.members_c) <= GRAPH_CENTRES
+            if self._replay is None and self._recordable and small and self._steps > 1:
+                warning = self._record(lists, arrays)
             if self._replay is None:
-                self._replay = device.record(lambda: self._step(lists, arrays, None))
-            self._replay()
+                self._step(lists, arrays, None)
+            else:
+                self._replay()
         energies_a = arrays.energies_a
         self._subtract_vacuum(lists, parameters_af, energies_a)
         atom_virials_acc = None
@@ -192,7 +197,17 @@ class GpuEngine:
             atom_virials_acc=atom_virials_acc,
             dropped=int(sums[10]),
             beyond_table=int(sums[11]),
+            warning=warning,
         )
+
+    def _record(self, lists: DeviceLists, arrays: _Arrays) -> str:
+        """Record a step for later ones; if that cannot be, it is not tried again: a warning."""
+        try:
+            self._replay = self.device.record(lambda: self._step(lists, arrays, None))
+        except CaptureRefused as refusal:
+            self._recordable = False
+            return f"steps are not recorded in a CUDA graph, small systems are slower: {refusal}"
+        return ""
 
     def _arrays(self, n_all: int, lists: DeviceLists) -> _Arrays:
         """At the same places on every step, so that a recorded one can be replayed."""
@@ -345,7 +360,7 @@ class GpuEngine:
             y_po = self._take(name, (2 * n, width), self._dtype)
             self.device.launch(
                 self._kernels, "embedding_layer", _blocks(n * width), z_po, x_pi,
-                np.int32(layer.joins), np.int32(x_pi.shape[1]), np.int32(width),
+                layer.joins, layer.n_joined, np.int32(width),
                 np.int64(n * width), layer.bias_o, layer.idt_o, *layer.activation, y_po,
             )  # fmt: skip
             x_pi = y_po
@@ -379,9 +394,9 @@ class GpuEngine:
             if k == 0 and parameters_cf is not None:
                 y_co += parameters_cf @ c.parameter_weight_fo
             self.device.launch(
-                kernels, "fitting_layer", _blocks(n * width), y_co, x_ci, np.int32(layer.joins),
-                np.int32(width), np.int64(n * width), layer.bias_o, layer.idt_o,
-                *layer.activation, slope_co,
+                kernels, "fitting_layer", _blocks(n * width), y_co, x_ci,
+                np.int32(x_ci.shape[1]), layer.joins, layer.n_joined, np.int32(width),
+                np.int64(n * width), layer.bias_o, layer.idt_o, *layer.activation, slope_co,
             )  # fmt: skip
             slopes.append(slope_co)
             x_ci = y_co
@@ -401,15 +416,16 @@ class GpuEngine:
             if k == len(c.layers) - 1:
                 self.device.launch(kernels, "last_layer_backward", blocks, dy, *size, slope_co)
             else:
-                joins = c.layers[k + 1].joins * (1 if k < len(c.layers) - 2 else 2)
+                behind = c.layers[k + 1]
+                stride = np.int32(0 if dy is c.last_o else dy.shape[1])
                 self.device.launch(
-                    kernels, "fitting_layer_backward", blocks, dx_ci, dy, np.int32(joins), *size,
-                    slope_co,
+                    kernels, "fitting_layer_backward", blocks, dx_ci, dy, stride, behind.joins,
+                    behind.n_joined, *size, slope_co,
                 )  # fmt: skip
                 dy = dx_ci
             dx_ci = self._take(f"dfit{k}", (n, layer.weight_io.shape[0]), dtype)
             xp.matmul(slope_co, layer.weight_oi, out=dx_ci)
-        # the first layer never joins its input, the descriptor
+        # the first layer does not join its input
         df_cf = dx_ci if c.layers else xp.tile(c.last_o, (n, 1))
         dc_ckr = self._take("dC", c_ckr.shape, dtype)
         self.device.launch(

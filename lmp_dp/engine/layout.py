@@ -15,7 +15,7 @@ from lmp_dp.engine.kernels import embedding
 from lmp_dp.engine.kernels.simd import WIDTH, aligned_copy
 from lmp_dp.engine.reduction import Reduction, feature_count, reduce
 from lmp_dp.model.deep_potential import DeepPotential
-from lmp_dp.model.network import Network
+from lmp_dp.model.network import Layer, Network
 from lmp_dp.model.precision import cast_network
 from lmp_dp.model.table import Table
 
@@ -94,7 +94,7 @@ class Layout:
         self.excluded_t = np.ascontiguousarray(d.excluded_tt[t])
         self.dtype = d.dtype
         self.lanes = (0,) * (WIDTH // d.dtype.itemsize)
-        net = fitting.nets[t]
+        net = _with_plain_ends(fitting.nets[t])
         weight_do = net.layers[0].weight_io[: d.n_out]
         neighbours = [j for j in range(len(d.sel_t)) if d.sel_t[j] and not self.excluded_t[j]]
         row_k = (0.0 - self.davg_k) / self.dstd_k
@@ -222,6 +222,21 @@ def _padding_moment(net: Network, row_k: np.ndarray, dtype: np.dtype) -> np.ndar
     return moment_km.astype(dtype)
 
 
+@dataclass
+class FittingLayer:
+    """A hidden layer, padded; `joined`: the parts of its output that its input is added to.
+
+    Of the input, the first `n_joined` columns are meant.
+    """
+
+    activation: str
+    joined: list[slice]
+    n_joined: int
+    weight_io: np.ndarray
+    bias_o: np.ndarray
+    idt_o: np.ndarray
+
+
 class FoldedFitting:
     """A fitting net with its first layer folded onto the features.
 
@@ -230,28 +245,34 @@ class FoldedFitting:
 
     Attributes
     ----------
-    layers : list of (activation, joins, weight_io, bias_o, idt_o)
-        `joins`: the layer adds its input.
+    layers : list of FittingLayer
+        The first one does not join its input.
     last_o, last_bias : array, float
-        The linear last layer.
+        The last layer: one number, linear.
     """
 
     def __init__(self, net: Network, weight_fo: np.ndarray, n_parameters: int) -> None:
         self.dtype = net.dtype
         self.lanes = (0,) * (WIDTH // net.dtype.itemsize)
         *hidden, last = net.layers
-        self.layers = []
+        self.layers: list[FittingLayer] = []
         n_in = len(weight_fo)
         for k, layer in enumerate(hidden):
             weight_io = weight_fo if k == 0 else layer.weight_io
-            n_out = weight_io.shape[1]
+            n_joined, n_out = weight_io.shape
             width = -(-n_out // len(self.lanes)) * len(self.lanes)
+            joined = {
+                "replace": [],
+                "add": [slice(0, width)],
+                "double": [slice(0, n_joined), slice(n_joined, n_out)],
+            }[layer.joins]
             extra = (0, width - n_out)
             idt_o = np.ones(n_out) if layer.idt_o is None else layer.idt_o
             self.layers.append(
-                (
+                FittingLayer(
                     layer.activation,
-                    layer.joins == "add",
+                    joined,
+                    width if layer.joins == "add" else n_joined,
                     aligned_copy(np.pad(weight_io, ((0, n_in - len(weight_io)), extra)), net.dtype),
                     aligned_copy(np.pad(layer.bias_o, extra), net.dtype),
                     aligned_copy(np.pad(idt_o, extra), net.dtype),
@@ -259,9 +280,28 @@ class FoldedFitting:
             )
             n_in = width
         of_parameters_fo = net.layers[0].weight_io[net.n_in - n_parameters :]
-        extra = (0, (len(self.layers[0][3]) if hidden else 1) - of_parameters_fo.shape[1])
+        extra = (0, (len(self.layers[0].bias_o) if hidden else 1) - of_parameters_fo.shape[1])
         self.parameter_weight_fo = np.pad(of_parameters_fo, ((0, 0), extra))
         # a linear net's last layer takes the features
         last_o = last.weight_io[:, 0] if hidden else weight_fo[:, 0]
         self.last_o = aligned_copy(np.pad(last_o, (0, n_in - len(last_o))), net.dtype)
         self.last_bias = last.bias_o[0]
+
+
+def _with_plain_ends(net: Network) -> Network:
+    """The same function, with a first layer that can be folded and a last one that is linear.
+
+    A first layer that joins its input, the descriptor, which the features do not hold as such, gets
+    the identity in front of it; a last one that is more than linear gets it behind.
+    """
+    layers = list(net.layers)
+    if layers[0].joins != "replace":
+        layers.insert(0, _identity(net.n_in, net.dtype))
+    last = layers[-1]
+    if last.activation != "linear" or last.idt_o is not None or last.joins != "replace":
+        layers.append(_identity(1, net.dtype))
+    return Network(tuple(layers))
+
+
+def _identity(width: int, dtype: np.dtype) -> Layer:
+    return Layer(np.eye(width, dtype=dtype), np.zeros(width, dtype), None, "linear", "replace")

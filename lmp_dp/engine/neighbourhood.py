@@ -100,6 +100,8 @@ class Result:
         Neighbours within the cutoff that found no slot because ``sel`` is too small.
     beyond_table : int
         Pairs (i, j) closer than a compressed model's tables were made for.
+    warning : str
+        What the user should know about the backend, said once; mostly empty.
     """
 
     energy: float
@@ -109,3 +111,4 @@ class Result:
     atom_virials_acc: np.ndarray | None = None
     dropped: int = 0
     beyond_table: int = 0
+    warning: str = ""

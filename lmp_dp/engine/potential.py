@@ -70,7 +70,7 @@ class Potential:
         What to do when an atom has more neighbours of an element than the model's ``sel``, and
         when atoms are closer than a compressed model's tables were made for
         (`lmp_dp.engine.watch`). A warning is given once, through `on_warning`; where that is None,
-        the caller asks `watch`.
+        the caller asks `watch`, and reads `Result.warning`.
     device : int, optional
         CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
 
@@ -174,6 +174,8 @@ class Potential:
             )
         result = self._engine.compute(neighbourhood, outputs or Outputs())
         warn = self.on_warning
+        if warn and result.warning:
+            warn(result.warning)
         with self._lock:
             self.watch.note(result)
             text = self.watch.warning(self.watch.totals.values()) if warn else None

@@ -346,6 +346,8 @@ class PairStyle:
             ),
         )
         bad_atoms.check_result(result, neighbourhood, tags_a)
+        if result.warning:
+            self.say(None, f"pair_style dp: {result.warning}")
         self._add(result, units)
         shared.model_forces = None
         if deviate:

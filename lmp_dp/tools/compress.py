@@ -244,7 +244,10 @@ def _basis(
         direction_m = directions_rm[rank]
         residual_pm -= np.outer(residual_pm @ direction_m, direction_m)
         rank += 1
-    return _orthonormal(np.concatenate([first_rm, directions_rm[:rank]])), largest
+    basis_rm = np.concatenate([first_rm, directions_rm[:rank]])
+    if not len(basis_rm):  # G is zero throughout, as that of a relu net may be
+        basis_rm = np.eye(1, net.n_out)
+    return _orthonormal(basis_rm), largest
 
 
 def _orthonormal(rows_rm: np.ndarray) -> np.ndarray:

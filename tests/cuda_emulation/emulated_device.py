@@ -8,6 +8,9 @@ The twin of `lmp_dp.engine.cuda_device.CudaDevice`. It is slower than a GPU and 
 * Undefined behaviour (overflow of signed integers, indices outside shared arrays, casts of values
   that do not fit) stops it as well, and so do barriers and shuffles that some lanes do not reach.
 * Arguments must have exactly the types of the kernel's C signature; CuPy would pass garbage.
+* While it records, kernels do not run, what CuPy or CUDA refuses is refused (products by cuBLAS,
+  copies between host and device, waiting), and to allocate is an error: CuPy lets it pass, and what
+  is replayed would use memory that others have by then.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lmp_dp.engine.cuda_device import CaptureRefused
 
 FOLDER = Path(__file__).parent
 BLOCK = 128
@@ -191,6 +196,10 @@ CREATORS = (
 )  # fmt: skip
 
 
+#: Functions that CuPy leaves to cuBLAS.
+PRODUCTS = ("matmul", "dot", "vdot", "inner", "tensordot", "einsum")
+
+
 class LimitedNumpy:
     """NumPy whose arrays must not be larger than a limit, to see how out-of-memory is handled."""
 
@@ -212,6 +221,25 @@ class LimitedNumpy:
         return limited
 
 
+class RecordingNumpy:
+    """NumPy as CuPy is while a stream is captured."""
+
+    def __init__(self, records_products: bool) -> None:
+        self._records_products = records_products
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PRODUCTS and not self._records_products:
+            raise NotImplementedError("calling cuBLAS API while a stream is captured")
+        function = getattr(np, name)
+        if name not in CREATORS:
+            return function
+
+        def refused(*_args: Any, **_kwargs: Any) -> Any:
+            raise KernelError(f"{name} allocates while a stream is captured")
+
+        return refused
+
+
 class EmulatedDevice:
     """Compiles and launches CUDA kernels on the host.
 
@@ -225,6 +253,8 @@ class EmulatedDevice:
         variable CUDA_EMULATION_SEED, or 0.
     largest_array
         Bytes above which `xp` refuses to make an array.
+    records_products
+        As if matrix products were kernels of the engine's own, and not cuBLAS's.
 
     Attributes
     ----------
@@ -233,7 +263,7 @@ class EmulatedDevice:
     launches
         How often each kernel was launched.
     recordings
-        How often `record` was called.
+        How often `record` was called, refusals included.
     """
 
     out_of_memory: type[Exception] = MemoryError
@@ -246,6 +276,7 @@ class EmulatedDevice:
         *,
         seed: int | None = None,
         largest_array: int | None = None,
+        records_products: bool = False,
     ) -> None:
         if source is None:
             from lmp_dp.engine.kernels import cuda
@@ -257,6 +288,8 @@ class EmulatedDevice:
         self.available_bytes = 1 << 32
         self.launches: Counter[str] = Counter()
         self.recordings = 0
+        self._records_products = records_products
+        self._recording = False
         self._source = source
         self._random = np.random.default_rng(seed) if seed else None
 
@@ -287,7 +320,7 @@ class EmulatedDevice:
                 raise TypeError(f"{name}: argument '{parameter.name}': {error}") from None
         if not 0 <= blocks < 1 << 31:
             raise ValueError(f"{name}: a grid of {blocks} blocks")
-        if blocks == 0:
+        if blocks == 0 or self._recording:
             return
         self.launches[name] += 1
         self._launch(module, name, int(blocks), parameters, args)
@@ -335,27 +368,36 @@ class EmulatedDevice:
 
     def upload(self, array: Any) -> np.ndarray:
         """A copy on the device."""
+        self._not_while_recording("a copy to the device")
         return self.xp.array(array, order="C", copy=True)
 
     def download(self, array: np.ndarray) -> np.ndarray:
         """A copy on the host."""
+        self._not_while_recording("a copy to the host")
         return np.array(array, order="C", copy=True)
 
     def synchronize(self) -> None:
         """Waits for nothing: a launch returns when its kernel has ended."""
+        self._not_while_recording("waiting for the device")
+
+    def _not_while_recording(self, what: str) -> None:
+        if self._recording:
+            raise NotImplementedError(f"{what} while a stream is captured")
 
     def free_bytes(self) -> int:
         """Memory that is left, as set by the test."""
         return self.available_bytes
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """`work` itself, after it was seen to allocate nothing on the device."""
-        xp, self.xp = self.xp, LimitedNumpy(-1)
+        """`work` itself, after it was seen to do nothing that a recording cannot hold."""
+        self.recordings += 1
+        xp, self.xp, self._recording = self.xp, RecordingNumpy(self._records_products), True
         try:
             work()
+        except NotImplementedError as error:
+            raise CaptureRefused(str(error)) from error
         finally:
-            self.xp = xp
-        self.recordings += 1
+            self.xp, self._recording = xp, False
         return work
 
     def release(self) -> None:

@@ -15,10 +15,11 @@ from lmp_dp.engine import jet, table
 from lmp_dp.engine.activation import curvature, value_and_slope
 from lmp_dp.engine.reduction import feature_count, reduce
 from lmp_dp.errors import InputError, RangeError
-from lmp_dp.model import load, save
+from lmp_dp.model import Layer, Network, load, save
 from lmp_dp.model.network import ACTIVATIONS
 from lmp_dp.model.precision import cast
 from lmp_dp.tools.compress import compress
+from small_model import small_model
 
 BACKENDS = ("reference", "cpu")
 
@@ -198,6 +199,25 @@ def test_results_do_not_depend_on_buffers_or_threads(
         np.testing.assert_array_equal(result.forces, results[0].forces)
         np.testing.assert_array_equal(result.virial, results[0].virial)
         np.testing.assert_array_equal(result.atom_virials, results[0].atom_virials)
+
+
+def test_a_net_that_is_zero() -> None:
+    """As a relu net may be everywhere: a table needs a row nevertheless."""
+    model = small_model()
+    dead = Network((Layer(np.zeros((1, 6)), -np.ones(6), None, "relu", "replace"),))
+    d = dataclasses.replace(model.descriptor, embeddings=(dead, model.descriptor.embeddings[1]))
+    model = dataclasses.replace(model, descriptor=d)
+    tabulated = compress(model)
+    assert tabulated.descriptor.tables[0].rank == 1
+    positions = np.random.default_rng(0).uniform(0, 4, (6, 3))
+    for backend in ("cpu", "reference"):
+        energy, expected = (
+            Potential(m, backend=backend, sel="ignore", table="ignore")
+            .evaluate(positions, [0, 1, 0, 1, 0, 1])
+            .energy
+            for m in (tabulated, model)
+        )
+        assert energy == pytest.approx(expected, rel=1e-7)
 
 
 def test_float32_tables(compressed) -> None:

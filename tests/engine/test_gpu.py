@@ -164,7 +164,7 @@ def test_lists_serve_until_the_next_build(water_model) -> None:
 @pytest.mark.parametrize("with_tables", [False, True])
 def test_recorded_steps_follow_the_atoms(with_tables, water_model, compressed) -> None:
     model = compressed["water"] if with_tables else load(water_model)
-    engine = gpu.GpuEngine(model, EmulatedDevice())
+    engine = gpu.GpuEngine(model, EmulatedDevice(records_products=True))
     nb = neighbourhood(*water_box(), model.descriptor.rcut, 1.0)
     rng = np.random.default_rng(7)
     for build, recordings in ((1, 0), (1, 1), (1, 1), (2, 1), (2, 2)):
@@ -181,6 +181,33 @@ def test_recorded_steps_follow_the_atoms(with_tables, water_model, compressed) -
         # other lists, so another order of sums
         np.testing.assert_allclose(result.forces_ac, alone.forces_ac, rtol=0, atol=1e-12)
         assert result.energy == pytest.approx(alone.energy, rel=1e-14)
+
+
+@pytest.mark.parametrize("with_tables", [False, True])
+def test_a_recording_that_is_refused(with_tables, water_model, compressed, emulated) -> None:
+    """CuPy does not record cuBLAS: steps go on unrecorded, it is said once and not tried again."""
+    model = compressed["water"] if with_tables else load(water_model)
+    potential = Potential(model, backend="gpu", sel="ignore", table="ignore")
+    warnings: list[str] = []
+    potential.on_warning = warnings.append
+    nb = neighbourhood(*water_box(), model.descriptor.rcut, 1.0)
+    rng = np.random.default_rng(7)
+    for build in (1, 1, 1, 2, 2):
+        moved = dataclasses.replace(
+            nb,
+            positions_ac=nb.positions_ac + rng.uniform(-0.2, 0.2, nb.positions_ac.shape),
+            build=build,
+        )
+        result = potential.compute(moved, EVERYTHING)
+        alone = gpu.GpuEngine(model, EmulatedDevice()).compute(
+            dataclasses.replace(moved, build=0), EVERYTHING
+        )
+        np.testing.assert_allclose(result.forces_ac, alone.forces_ac, rtol=0, atol=1e-12)
+        assert result.energy == pytest.approx(alone.energy, rel=1e-14)
+    (warning,) = warnings
+    assert warning.startswith("steps are not recorded in a CUDA graph")
+    assert "cuBLAS" in warning
+    assert emulated[0].recordings == 1
 
 
 @pytest.mark.gpu

@@ -91,6 +91,7 @@ def test_same_motion_as_the_cpu_backend(tmp_path: Path, ranks: int) -> None:
     log = (tmp_path / "gpu" / "log.lammps").read_text()
     assert "pair dp, perpetual" not in log  # LAMMPS makes no list for it ...
     assert "Neighbor list builds = 0" not in log  # ... but atoms were sorted anew on the way
+    assert log.count("steps are not recorded in a CUDA graph") == 1
     for name in ("PotEng", "Press", "TotEng"):
         np.testing.assert_allclose(of_gpu[name], of_cpu[name], rtol=1e-10)
     for name, values in atoms_of_gpu.items():

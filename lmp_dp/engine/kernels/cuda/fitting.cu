@@ -50,17 +50,19 @@ __device__ __forceinline__ REAL activated(int activation, const double *__restri
   }
 }
 
-// y = idt act(z + bias) [+ x], in place of z; slope = idt act'. x may be z's array where joins is 0.
-KERNEL fitting_layer(REAL *z_co, const REAL *x_co, int joins, int width, index_t n, const REAL *__restrict__ bias_o,
-                     const REAL *__restrict__ idt_o, int activation, const double *__restrict__ constant_x,
-                     REAL *__restrict__ slope_co)
+// y = idt act(z + bias) [+ x | + (x, x)], in place of z; slope = idt act'. joins is 0, 1 or 2, of x's columns the
+// first n_joined are meant. x may be z's array where joins is 0.
+KERNEL fitting_layer(REAL *z_co, const REAL *x_ci, int x_width, int joins, int n_joined, int width, index_t n,
+                     const REAL *__restrict__ bias_o, const REAL *__restrict__ idt_o, int activation,
+                     const double *__restrict__ constant_x, REAL *__restrict__ slope_co)
 {
   const index_t at = this_thread();
   if (at >= n) return;
   const int o = (int) (at % width);
   REAL slope;
-  const REAL a = activated(activation, constant_x, z_co[at] + bias_o[o], slope) * idt_o[o];
-  z_co[at] = joins ? x_co[at] + a : a;
+  REAL y = activated(activation, constant_x, z_co[at] + bias_o[o], slope) * idt_o[o];
+  if (o < joins * n_joined) y += x_ci[at / width * x_width + o % n_joined];
+  z_co[at] = y;
   slope_co[at] = slope * idt_o[o];
 }
 
@@ -72,14 +74,16 @@ KERNEL last_layer_backward(const REAL *__restrict__ dy_o, int width, index_t n, 
 }
 
 // dE/dy = dx [+ dy of the layer behind, which joins its input], in place of dx; dE/dz in place of the slope.
-// joins: 0 no, 1 next_dy_co has a row per centre, 2 it is the same row for all.
-KERNEL fitting_layer_backward(REAL *__restrict__ dx_co, const REAL *next_dy_co, int joins, int width, index_t n,
-                              REAL *__restrict__ slope_co)
+// joins and n_joined are those of the layer behind; next_stride is the width of its dy, or 0 for the same row always.
+KERNEL fitting_layer_backward(REAL *__restrict__ dx_co, const REAL *next_dy_co, int next_stride, int joins,
+                              int n_joined, int width, index_t n, REAL *__restrict__ slope_co)
 {
   const index_t at = this_thread();
   if (at >= n) return;
+  const int o = (int) (at % width);
   REAL dy = dx_co[at];
-  if (joins) dy += next_dy_co[joins == 2 ? at % width : at];
+  if (o < n_joined)
+    for (int copy = 0; copy < joins; copy++) dy += next_dy_co[at / width * next_stride + copy * n_joined + o];
   dx_co[at] = dy;
   slope_co[at] *= dy;
 }
