@@ -33,7 +33,7 @@ class ReferenceEngine:
         d = model.descriptor
         # per slot: activations and slopes of every layer, gradients, rows and their slopes
         per_slot = d.dtype.itemsize * 12 * d.n_channels + 8 * 60
-        self._chunk = max(1, CHUNK_BYTES // max(1, int(d.sel_t.sum()) * per_slot))
+        self._chunk = max(1, CHUNK_BYTES // (int(d.sel_t.sum()) * per_slot))
 
     def memory(self) -> str:
         """Nothing is held on a device."""
