@@ -47,3 +47,13 @@ def thread_count(requested: Any = None) -> int:
     if isinstance(requested, bool) or wanted < 1:
         raise InputError(f"threads is {requested!r}, expected a positive number")
     return min(wanted, cores)
+
+
+def threads_per_rank(local_size: int, node_cores: int) -> int:
+    """Threads of one rank: OMP_NUM_THREADS, or a share of the cores that the node's ranks may use.
+
+    `node_cores` counts the distinct cores of all `local_size` ranks of the node, so that the answer
+    is right both where each rank is bound to its own cores and where all share the same ones.
+    """
+    own = len(os.sched_getaffinity(0))
+    return omp_num_threads() or max(1, min(own, node_cores // max(1, local_size)))

@@ -27,9 +27,6 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")
 needs_deepmd = pytest.mark.skipif(
     importlib.util.find_spec("deepmd") is None, reason="deepmd-kit is not installed"
 )
-needs_tensorflow = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
-)
 
 
 @dataclass
@@ -100,11 +97,32 @@ def converted(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def compressed():
-    """Trained models with tables, by name."""
+    """Trained models with tables, by name; each is made once per session."""
     from lmp_dp.model import load
     from lmp_dp.tools.compress import compress
 
-    return {name: compress(load(INPUTS / "models" / f"{name}.h5")) for name in TRAINED}
+    class Compressed(dict):
+        def __missing__(self, name: str):
+            self[name] = compress(load(INPUTS / "models" / f"{name}.h5"))
+            return self[name]
+
+    return Compressed()
+
+
+@pytest.fixture(scope="session")
+def compressed_file(compressed, tmp_path_factory: pytest.TempPathFactory):
+    """Function: name of a trained model -> its file with tables."""
+    from lmp_dp.model import save
+
+    folder = tmp_path_factory.mktemp("compressed")
+
+    def get(name: str) -> Path:
+        path = folder / f"{name}.h5"
+        if not path.exists():
+            save(compressed[name], path)
+        return path
+
+    return get
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ import numpy as np
 from lammps_runs import BAR, thermo
 from lmp_dp import Potential
 
+#: xx yy zz xy xz yz of a (3, 3) array, LAMMPS's order.
+SIX = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])
 #: Round-off: of 1e2 atoms with energies of 1 eV to 1e2 eV, and of neighbour sums in another order.
 ENERGY, FORCE, VIRIAL = 1e-9, 1e-10, 1e-8
 
@@ -111,7 +113,7 @@ def assert_frames_are_right(
             frame.vectors("fx", "fy", "fz"), forces, rtol=0, atol=FORCE, err_msg=where
         )
         w = 0.5 * (expected.virial + expected.virial.T)
-        virial = [w[0, 0], w[1, 1], w[2, 2], w[0, 1], w[0, 2], w[1, 2]]
+        virial = w[SIX]
         found = [table[f"c_virial[{c}]"][k] * table["Volume"][k] / BAR for c in range(1, 7)]
         np.testing.assert_allclose(found, virial, rtol=0, atol=VIRIAL, err_msg=where)
     return frames

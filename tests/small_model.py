@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 
 from lmp_dp.model import (
     DeepPotential,
-    Descriptor,
+    Environment,
     Fitting,
     Layer,
     Network,
+    PairNets,
     Provenance,
     ReferenceFrame,
 )
+from lmp_dp.model.descriptors.se_e2_a import SeE2A
 
 
 def dense(rng, n_in, n_out, joins="replace", activation="tanh", idt=False) -> Layer:
@@ -25,6 +28,15 @@ def dense(rng, n_in, n_out, joins="replace", activation="tanh", idt=False) -> La
         rng.normal(size=n_out) if idt else None,
         activation,
         joins,
+    )
+
+
+def se_e2_a(*, axis_neuron: int, net_tt: np.ndarray, embeddings: Iterable[Network], **of) -> SeE2A:
+    """se_e2_a of the TF family; `of` are the environment's, pairs without a net are excluded."""
+    return SeE2A(
+        environment=Environment(rules="TF", excluded_tt=net_tt < 0, **of),
+        nets=PairNets(net_tt, tuple(embeddings)),
+        axis_neuron=axis_neuron,
     )
 
 
@@ -46,14 +58,14 @@ def small_model() -> DeepPotential:
     ]  # fmt: skip
     return DeepPotential(
         ("O", "H"),
-        Descriptor(
+        se_e2_a(
             rcut=4.5,
             rcut_smth=0.5,
             sel_t=np.array([4, 9]),
             n_norm=13,
-            axis_neuron=2,
             davg_tk=rng.normal(size=(2, 4)),
             dstd_tk=rng.uniform(0.1, 1, (2, 4)),
+            axis_neuron=2,
             net_tt=np.array([[0, -1], [-1, 1]]),
             embeddings=(nets[0], nets[3]),
         ),
@@ -93,3 +105,20 @@ def full_model() -> DeepPotential:
             aparam_af=rng.normal(size=(3, 2)),
         ),
     )
+
+
+def assert_same(one, two) -> None:
+    """Two models, or parts of them, are equal to the last bit and of the same types."""
+    assert type(one) is type(two)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            assert_same(getattr(one, field.name), getattr(two, field.name))
+    elif isinstance(one, tuple):
+        assert len(one) == len(two)
+        for a, b in zip(one, two, strict=True):
+            assert_same(a, b)
+    elif isinstance(one, np.ndarray):
+        assert one.dtype == two.dtype
+        np.testing.assert_array_equal(one, two)
+    else:
+        assert one == two

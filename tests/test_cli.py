@@ -21,7 +21,7 @@ import pytest
 from conftest import COLOURS, HOSTILE, MODELS, assert_nothing_steers
 from lmp_dp import cli
 from lmp_dp.model import ReferenceFrame, load, save
-from lmp_dp.model.hdf5 import seal
+from lmp_dp.model.file import seal
 from small_model import small_model
 
 LMP_DP = str(Path(sys.executable).with_name("lmp-dp"))
@@ -123,7 +123,7 @@ def test_paths_that_cannot_be(model: Path) -> None:
     assert rb"\udcff\udcfe.h5" in done.stdout
     done = lmp_dp("compress", not_utf8, b"c" + not_utf8, "--tolerance", "1e-3")
     assert done.returncode == 0, done.stderr
-    assert load(f"c{name}").descriptor.tables
+    assert load(f"c{name}").tables
 
 
 def test_threads_that_are_no_number(model: Path) -> None:
@@ -280,7 +280,7 @@ def test_links_are_followed_and_permissions_kept(model: Path) -> None:
         done = lmp_dp("compress", model, link, "--tolerance", "1e-3")
         assert done.returncode == 0, done.stderr
         assert Path(link).is_symlink()
-    assert load(old).descriptor.tables
+    assert load(old).tables
     assert old.stat().st_mode & 0o777 == 0o640
     umask = os.umask(0)
     os.umask(umask)
@@ -335,8 +335,9 @@ def test_ctrl_c(model: Path) -> None:
 def edited(path: Path, hostile: str, elements: Sequence[str] = ("O", "H")) -> Path:
     with h5py.File(path, "r+") as file:
         group = file["provenance"]
-        for name in ("source_file", "source_format", "converted_by", "training_script"):
-            group[name][...] = hostile
+        for name in ("source_file", "source_format", "converted_by"):
+            group.attrs[name] = hostile
+        group["training_script"][...] = hostile
         del group["notes"], file["type_map"]
         texts = h5py.string_dtype()
         group["notes"] = np.array([f"unproven: {hostile}"], dtype=texts)

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from conftest import MODELS
+
+FRAMEWORKS = ("tensorflow", "torch", "cupy", "matplotlib", "deepmd")
 HEAVY = ("tensorflow", "torch", "cupy", "matplotlib", "deepmd", "numba", "h5py", "numpy")
 
 
@@ -32,7 +35,7 @@ def test_evaluating_needs_no_framework(backend: str, water_model) -> None:
     """With the frameworks made unimportable, a model is loaded and evaluated."""
     code = f"""
 import sys
-for name in ("tensorflow", "torch", "cupy", "matplotlib", "deepmd"):
+for name in {FRAMEWORKS}:
     sys.modules[name] = None
 from lmp_dp import Potential
 print(Potential({str(water_model)!r}, backend={backend!r}).evaluate(
@@ -52,11 +55,63 @@ print(Potential({str(water_model)!r}, backend="reference").evaluate(
     assert float(run_python(code)) < 0
 
 
+def test_converting_needs_no_framework(tmp_path) -> None:
+    """Binary and text, from the command line; unproven, since deepmd-kit proves it."""
+    code = f"""
+import sys
+from google.protobuf import text_format
+for name in {FRAMEWORKS}:
+    sys.modules[name] = None
+from pathlib import Path
+from lmp_dp import Potential, cli
+from lmp_dp.model.sources import graphdef
+source = Path({str(MODELS / "oh_one_sided.pb")!r})
+Path("text.pbtxt").write_text(
+    text_format.MessageToString(graphdef.parse(source.read_bytes(), text=False)))
+for path in (source, "text.pbtxt"):
+    assert cli.main(["convert", str(path), "model.h5"]) == 0
+    print(Potential("model.h5", "reference").evaluate(
+        [[0, 0, 0], [1, 0, 0]], ["O", "H"], [9, 9, 9]).energy)
+assert not [name for name in {FRAMEWORKS} if sys.modules[name]]
+"""
+    said, *rest = run_python(code).splitlines()
+    assert "unproven" in said
+    assert rest[0] == rest[2]
+    assert rest[1] == said
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["engine.lowering", "engine.reference", "engine.gpu", "tools.compress", "tools.convert"],
+)
+def test_imports_without_numba(module: str) -> None:
+    """Only the cpu backend needs numba; what is neutral or the gpu's does not import it."""
+    code = f"""
+import sys
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+import lmp_dp.{module}
+print([name for name in sys.modules if name.startswith("lmp_dp.engine.cpu")])
+"""
+    assert run_python(code).strip() == "[]"
+
+
+def test_lowering_needs_no_numba(water_model) -> None:
+    code = f"""
+import sys
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+from lmp_dp.engine.lowering import lower
+from lmp_dp.model import load
+print(lower(load({str(water_model)!r}), 0).n_features)
+"""
+    # M = 100 channels, 16 of them second factors: pairs a >= b
+    assert int(run_python(code)) == 100 * 16 - 16 * 15 // 2
+
+
 def test_kernels_compile_where_no_home_can_be_written(water_model, tmp_path) -> None:
     """A read-only home: machine code goes below the folder for temporary files."""
     code = f"""
 from lmp_dp import Potential
-from lmp_dp.engine.kernels.compiled import cache_directory
+from lmp_dp.engine.cpu.kernels.compiled import cache_directory
 Potential({str(water_model)!r}).evaluate([[0, 0, 0], [1, 0, 0]], ["O", "H"], [9, 9, 9])
 print(cache_directory(), any(cache_directory().rglob("*.nbi")))
 """

@@ -1,6 +1,7 @@
 """How a model is evaluated: neighbours, environment, embedding, descriptor, fitting, and back.
 
-Knows arrays, not LAMMPS. `reference` is the specification; `cpu` is its fast twin.
+Knows arrays, not LAMMPS. `reference` is the specification; `cpu` and `gpu` evaluate what `lowering`
+makes of a model. DATAFLOW.md tells on one page how data flow; LOG.md what was tried, and measured.
 """
 
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result

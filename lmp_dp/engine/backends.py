@@ -61,11 +61,11 @@ def create(
 
         return name, ReferenceEngine(model)
     if name == "gpu-reference":
-        from lmp_dp.engine.cuda_device import usable_cupy
+        from lmp_dp.engine.gpu.device import usable_cupy
         from lmp_dp.engine.reference import ReferenceEngine
 
         return name, ReferenceEngine(model, usable_cupy(name))
-    from lmp_dp.engine.cuda_device import CudaDevice
     from lmp_dp.engine.gpu import GpuEngine
+    from lmp_dp.engine.gpu.device import CudaDevice
 
     return name, GpuEngine(model, CudaDevice(device or 0))

@@ -89,14 +89,14 @@ def refuse_coinciding(lists: PeriodicNeighbourhood) -> None:
         near_n = np.flatnonzero(along_n[step:] - along_n[:-step] < NEAREST)
         if not len(near_n):
             return
-        pair_px = np.sort(np.stack([seen_n[near_n], seen_n[near_n + step]], axis=1), axis=1)
-        pair_px = pair_px[pair_px[:, 0] < n_local]  # two images: so are the atoms themselves
+        pair_pu = np.sort(np.stack([seen_n[near_n], seen_n[near_n + step]], axis=1), axis=1)
+        pair_pu = pair_pu[pair_pu[:, 0] < n_local]  # two images: so are the atoms themselves
         distance_p = np.linalg.norm(
-            positions_ac[pair_px[:, 0]] - positions_ac[pair_px[:, 1]], axis=1
+            positions_ac[pair_pu[:, 0]] - positions_ac[pair_pu[:, 1]], axis=1
         )
         if distance_p.min(initial=np.inf) < NEAREST:
             pair = int(distance_p.argmin())
-            one, two = pair_px[pair]
+            one, two = pair_pu[pair]
             raise InputError(
                 f"atoms {lists.owners_a[one]} and {lists.owners_a[two]} are in one place: "
                 f"{distance_p[pair]:.2g} Å apart"

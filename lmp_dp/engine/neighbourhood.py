@@ -1,19 +1,7 @@
 """What the engine is given (`Neighbourhood`), asked for (`Outputs`) and gives back (`Result`).
 
-Axis letters used throughout the engine:
-
-====  ==========================================================
-_a    all atoms: local ones first, then ghosts
-_n    centre atoms (a chunk of them, in the kernels)
-_s    neighbour slots of a centre, padded to ``sel``
-_p    pairs (centre, neighbour)
-_c    Cartesian components x, y, z
-_k    components of an environment row: s, s x/r, s y/r, s z/r
-_m    embedding channels
-_x    the first ``axis_neuron`` embedding channels
-_f    parameters of the frame or of an atom (fparam, aparam)
-_t    elements (model types)
-====  ==========================================================
+The letters at the end of an array's name are its axes: the table is in DATAFLOW.md, beside this
+file.
 """
 
 from __future__ import annotations

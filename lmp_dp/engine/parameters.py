@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmp_dp.engine.neighbourhood import Neighbourhood
-from lmp_dp.model.deep_potential import Fitting
+from lmp_dp.model.fitting import Fitting
 
 
 def of_atoms(fitting: Fitting, nb: Neighbourhood) -> np.ndarray:

@@ -171,23 +171,23 @@ def neighbour_lists(positions_ac: Array, n_local: int, rcut: float) -> tuple[Arr
     n_bins = [int(b) + 2 for b in bin_ac.max(axis=0)]  # one empty layer on each side
     id_a = (bin_ac[:, 0] * n_bins[1] + bin_ac[:, 1]) * n_bins[2] + bin_ac[:, 2]
     order_a = xp.argsort(id_a, kind="stable")
-    first_b = xp.searchsorted(id_a[order_a], xp.arange(int(np.prod(n_bins)) + 1))
+    first_h = xp.searchsorted(id_a[order_a], xp.arange(int(np.prod(n_bins)) + 1))
     # the three bins along z are contiguous: nine runs of bins per centre
     runs = xp.asarray([(dx * n_bins[1] + dy) * n_bins[2] for dx in (-1, 0, 1) for dy in (-1, 0, 1)])
-    begin_nr = first_b[id_a[:n_local, None] + runs - 1]
-    count_nr = first_b[id_a[:n_local, None] + runs + 2] - begin_nr
+    begin_ng = first_h[id_a[:n_local, None] + runs - 1]
+    count_ng = first_h[id_a[:n_local, None] + runs + 2] - begin_ng
 
-    total_n = xp.concatenate([xp.zeros(1, dtype=xp.int64), xp.cumsum(count_nr.sum(axis=1))])
+    total_n = xp.concatenate([xp.zeros(1, dtype=xp.int64), xp.cumsum(count_ng.sum(axis=1))])
     counts, lists = [], []
     first = 0
     while first < n_local:
         last = int(xp.searchsorted(total_n, total_n[first] + _CANDIDATES, side="right")) - 1
         last = min(max(last, first + 1), n_local)
-        begin_r, count_r = begin_nr[first:last].ravel(), count_nr[first:last].ravel()
-        ends_r = xp.cumsum(count_r)
-        within_p = xp.arange(int(ends_r[-1])) - repeat(ends_r - count_r, count_r)
-        j_p = order_a[repeat(begin_r, count_r) + within_p]
-        i_p = repeat(xp.arange(first, last), count_nr[first:last].sum(axis=1))
+        begin_g, count_g = begin_ng[first:last].ravel(), count_ng[first:last].ravel()
+        ends_g = xp.cumsum(count_g)
+        within_p = xp.arange(int(ends_g[-1])) - repeat(ends_g - count_g, count_g)
+        j_p = order_a[repeat(begin_g, count_g) + within_p]
+        i_p = repeat(xp.arange(first, last), count_ng[first:last].sum(axis=1))
         r_pc = positions_ac[j_p] - positions_ac[i_p]
         near_p = ((r_pc * r_pc).sum(axis=1) <= rcut * rcut) & (i_p != j_p)
         counts.append(xp.bincount(i_p[near_p] - first, minlength=last - first))

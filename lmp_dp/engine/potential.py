@@ -148,7 +148,7 @@ class Potential:
     @property
     def rcut(self) -> float:
         """Cutoff (Å)."""
-        return self.model.descriptor.rcut
+        return self.model.rcut
 
     @property
     def builds_lists(self) -> bool:

@@ -1,6 +1,7 @@
 """Who calls the engine from LAMMPS: the pair style, fix external, and the launcher.
 
-`plugin/` is the C++ pair style, which holds no physics; `pair_style` is its Python side.
+`plugin/` is the C++ pair style, which holds no physics; `calls` is what it calls, `pair_style` and
+`ensemble` (its models) are behind that.
 `libraries` finds the shared libraries that must be in the process, `launcher` runs LAMMPS inside
 this process.
 """

@@ -3,8 +3,6 @@
 LAMMPS looks for such atoms when it makes a new neighbour list, and never makes one again once a
 position is NaN, since no distance moved exceeds the skin then. The engine would drop the atom's
 neighbours, whose distances compare as outside of the cutoff, and go on.
-
-Axes: _a atoms (local, then ghosts), _n centres, _p pairs, _c Cartesian.
 """
 
 from __future__ import annotations

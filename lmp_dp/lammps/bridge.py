@@ -1,6 +1,7 @@
-"""The two structs that the plugin and Python share, and views of the plugin's arrays.
+"""The structs that the plugin and Python share, and views of the plugin's arrays.
 
-Twin of `plugin/bridge.h`, field by field: change both together.
+Twin of `plugin/bridge.h`, field by field, which says what they mean: change both together.
+`difference` compares where the fields lie.
 """
 
 from __future__ import annotations
@@ -17,32 +18,42 @@ from numpy.typing import NDArray
 CALL_OK, CALL_FAILED, CALL_INTERRUPTED = 0, 1, 2
 
 
-class Shared(ctypes.Structure):
-    """What the plugin and one `PairStyle` tell each other: `struct Shared` of plugin/bridge.h."""
+class Run(ctypes.Structure):
+    """What holds for a run: answers to `settings` and `coeff`, and facts of LAMMPS."""
 
     _fields_ = (
-        ("handle", c_int64),
-        ("message", c_char_p),
-        ("log", c_char_p),
-        ("warning", c_char_p),
         ("cutoff", c_double),
+        ("device", c_char_p),
         ("n_models", c_int32),
         ("builds_lists", c_int32),
-        ("device", c_char_p),
         ("rank", c_int32),
         ("restarted", c_int32),
+        ("local_rank", c_int32),
+        ("local_size", c_int32),
+        ("node_cores", c_int32),
+        ("n_types", c_int32),
+        ("model_types", c_void_p),
+        ("masses", c_void_p),
         ("lammps_version", c_char_p),
         ("unit_style", c_char_p),
         ("boltz", c_double),
         ("angstrom", c_double),
-        ("masses", c_void_p),
-        ("model_types", c_void_p),
-        ("n_types", c_int32),
-        ("local_rank", c_int32),
-        ("local_size", c_int32),
-        ("node_cores", c_int32),
-        ("step", c_int64),
+        ("counts", c_void_p),
+        ("watching", c_int32),
+    )
+
+
+class Step(ctypes.Structure):
+    """What changes on each step, and its results."""
+
+    _fields_ = (
+        ("timestep", c_int64),
         ("n_neighbours", c_int64),
+        ("n_local", c_int32),
+        ("n_all", c_int32),
+        ("n_centres", c_int32),
+        ("rebuilt", c_int32),
+        ("want_virial", c_int32),
         ("x", c_void_p),
         ("f", c_void_p),
         ("types", c_void_p),
@@ -56,22 +67,29 @@ class Shared(ctypes.Structure):
         ("energy", c_double),
         ("virial", c_double * 6),
         ("skin", c_double),
+        ("scale", c_double),
         ("box_low", c_double * 3),
         ("box", c_double * 6),
-        ("scale", c_double),
-        ("n_local", c_int32),
-        ("n_all", c_int32),
-        ("n_centres", c_int32),
-        ("rebuilt", c_int32),
-        ("want_virial", c_int32),
-        ("counts", c_void_p),
-        ("watching", c_int32),
+    )
+
+
+class Deviation(ctypes.Structure):
+    """Model deviation of one step."""
+
+    _fields_ = (
         ("model_forces", c_void_p),
         ("model_virials", c_void_p),
         ("deviations", c_void_p),
         ("all_deviations", c_void_p),
         ("all_tags", c_void_p),
         ("n_atoms", c_int64),
+    )
+
+
+class Parameters(ctypes.Structure):
+    """Parameters of the frame and of atoms: what gives them, and their values on each step."""
+
+    _fields_ = (
         ("fparam_compute", c_char_p),
         ("fparam_fix", c_char_p),
         ("aparam_compute", c_char_p),
@@ -88,6 +106,27 @@ class Shared(ctypes.Structure):
     )
 
 
+class Shared(ctypes.Structure):
+    """What the plugin and one `PairStyle` tell each other: `struct Shared` of plugin/bridge.h."""
+
+    _fields_ = (
+        ("handle", c_int64),
+        ("message", c_char_p),
+        ("log", c_char_p),
+        ("warning", c_char_p),
+        ("run", Run),
+        ("step", Step),
+        ("deviation", Deviation),
+        ("parameters", Parameters),
+    )
+
+
+class Field(ctypes.Structure):
+    """Where the plugin has a field of `Shared`, or one of its parts: "part.field"."""
+
+    _fields_ = (("name", c_char_p), ("offset", c_int64), ("size", c_int64))
+
+
 Call = ctypes.CFUNCTYPE(c_int, c_void_p)
 CallWithArguments = ctypes.CFUNCTYPE(c_int, c_void_p, c_int, ctypes.POINTER(c_char_p))
 
@@ -97,7 +136,8 @@ class Bridge(ctypes.Structure):
 
     _fields_ = (
         ("bridge_size", c_int64),
-        ("shared_size", c_int64),
+        ("n_fields", c_int64),
+        ("fields", ctypes.POINTER(Field)),
         ("settings", CallWithArguments),
         ("coeff", CallWithArguments),
         ("init", Call),
@@ -109,6 +149,43 @@ class Bridge(ctypes.Structure):
         ("finish", Call),
         ("close", Call),
     )
+
+
+#: The functions of a `Bridge`, which Python fills in.
+CALLS = {name: kind for name, kind in Bridge._fields_ if kind in (Call, CallWithArguments)}
+
+Place = tuple[int, int]
+
+
+def places(structure: type[ctypes.Structure], part: str = "", start: int = 0) -> dict[str, Place]:
+    """Offset and size in bytes of each field of a structure, after those of its parts' fields."""
+    result: dict[str, Place] = {}
+    kinds: Any = structure._fields_
+    for name, kind in kinds:
+        field = getattr(structure, name)
+        if issubclass(kind, ctypes.Structure):
+            result |= places(kind, f"{part}{name}.", start + field.offset)
+        result[part + name] = (start + field.offset, field.size)
+    return result
+
+
+def difference(bridge: Bridge) -> str:
+    """How the plugin's structures differ from these, by the first field; "" if they do not."""
+    here: dict[str, Place] = {"Bridge": (0, ctypes.sizeof(Bridge))}
+    there: dict[str, Place] = {"Bridge": (0, bridge.bridge_size)}
+    if here == there:  # `fields` is where it is thought to be
+        here |= places(Shared)
+        fields = bridge.fields[: bridge.n_fields]
+        there |= {field.name.decode(): (field.offset, field.size) for field in fields}
+    # a field that one side lacks has moved those behind it
+    for name in sorted({**here, **there}, key=lambda name: name in here and name in there):
+        if here.get(name) != there.get(name):
+            return f"{name} is {_placed(there.get(name))} there, {_placed(here.get(name))} here"
+    return ""
+
+
+def _placed(place: Place | None) -> str:
+    return f"{place[1]} bytes at {place[0]}" if place else "absent"
 
 
 class View:

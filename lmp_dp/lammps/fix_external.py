@@ -8,71 +8,39 @@ are made here, and ghost forces go back to their owners here (`ghost_owners`).
 An exception inside of a callback would be printed and forgotten by Python, and LAMMPS would go on
 with the old forces. Here all ranks learn of it, the run is told to stop, and the Python method that
 ran it (`lmp.command` and its like) raises a `RunError`.
-
-Axes: _a atoms (local, then ghosts), _n centres, _p pairs, _c Cartesian, _t LAMMPS types.
 """
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmp_dp import __version__
-from lmp_dp.engine import Neighbourhood, Outputs, Potential
-from lmp_dp.engine.periodic import neighbour_lists
-from lmp_dp.errors import InputError, LmpDpError, describe
+from lmp_dp.engine import Neighbourhood, Outputs, Potential, Result
+from lmp_dp.errors import InputError, describe
 from lmp_dp.lammps import bad_atoms, type_table
+from lmp_dp.lammps.banner import banner
+from lmp_dp.lammps.communicator import communicator, node
+from lmp_dp.lammps.ghost_lists import SKIN, GhostLists, near_a_face
 from lmp_dp.lammps.ghost_owners import GhostOwners
-from lmp_dp.lammps.pair_style import threads_per_rank
+from lmp_dp.lammps.run_errors import RunError, raise_after_commands
 from lmp_dp.lammps.units import units_of
-from lmp_dp.text import printable
+from lmp_dp.lammps.virials import symmetric6
+from lmp_dp.threads import threads_per_rank
 
 if TYPE_CHECKING:
     from lammps import lammps
 
-SKIN = 1.0  # Å: lists stay valid until an atom has moved by half of it
-EDGE = 1e-6  # Å: pairs so near to the cutoff are not used to judge whether ghosts are complete
 OLDEST_LAMMPS = 20210929  # tried; its set_virial_global takes the sum of all ranks, as today's
 ERROR_ONE, ERROR_ALL = 1, 2  # LAMMPS's LMP_ERROR_ONE and LMP_ERROR_ALL
-RUNNERS = ("command", "commands_list", "commands_string", "file")  # methods of `lammps`
 
 _borrowed: dict[tuple[int | None, str], FixExternal] = {}
 """Keeps the callbacks of LAMMPS instances that belong to a LAMMPS program, not to Python, alive."""
-
-
-class RunError(LmpDpError):
-    """A LAMMPS run was ended because forces could not be computed on some rank."""
-
-
-@dataclass
-class _Lists:
-    """Neighbour lists and ghost owners, and the atoms that they were made for."""
-
-    positions_ac: NDArray[Any]
-    tags_a: NDArray[Any]
-    types_a: NDArray[Any]
-    n_local: int
-    owners: GhostOwners
-    offsets_n: NDArray[Any]
-    neighbours_p: NDArray[Any]
-
-    def fit(
-        self, positions_ac: NDArray[Any], tags_a: NDArray[Any], types_a: NDArray[Any], n_local: int
-    ) -> bool:
-        """True if the atoms are the same, in the same order, and near to where they were."""
-        if n_local != self.n_local or not np.array_equal(tags_a, self.tags_a):
-            return False
-        moved_ac = positions_ac - self.positions_ac
-        near = (moved_ac * moved_ac).sum(axis=1).max(initial=0.0) <= (0.5 * SKIN) ** 2
-        return bool(near) and np.array_equal(types_a, self.types_a)
 
 
 class FixExternal:
@@ -150,7 +118,7 @@ class FixExternal:
             raise InputError("LAMMPS has no box yet: read the data or create the box first")
         self._lmp = lmp
         self.fix_id = fix_id
-        self._comm = _communicator(lmp)
+        self._comm = communicator(lmp)
         try:
             self.units = units_of(
                 lmp.extract_global("units"),
@@ -160,17 +128,17 @@ class FixExternal:
         except ValueError as error:
             raise InputError(str(error)) from None
         if threads is None:
-            threads = threads_per_rank(*_node(self._comm))
+            threads = threads_per_rank(*node(self._comm))
         self.potential = Potential(model, backend=backend, precision=precision, threads=threads)
         if self.potential.model.fitting.n_fparam or self.potential.model.fitting.n_aparam:
             raise InputError(
                 f"{model} takes fparam or aparam, which only pair_style dp can give it"
             )
-        types_t = type_table.model_types(
+        types_y = type_table.model_types(
             elements, self.potential.type_map, lmp.extract_setting("ntypes")
         )
-        self._map = np.concatenate([np.full(1, type_table.ABSENT, np.int32), types_t])
-        self._lists: _Lists | None = None
+        self._map = np.concatenate([np.full(1, type_table.ABSENT, np.int32), types_y])
+        self._lists: GhostLists | None = None
         self._n_builds = 0
 
         if not lmp.has_id("fix", fix_id):
@@ -178,33 +146,29 @@ class FixExternal:
             lmp.command(f"fix_modify {fix_id} energy yes virial yes")
         lmp.set_fix_external_callback(fix_id, FixExternal._callback, self)
         if lmp.opened:
-            self._failures: list[RunError] = _raise_after_commands(lmp)
+            self._failures: list[RunError] = raise_after_commands(lmp, _let_go)
         else:
             key = getattr(lmp.lmp, "value", None), fix_id
             earlier = _borrowed.pop(key, None)  # of a fix that was cleared
             if earlier is not None:
                 earlier.let_go()
             _borrowed[key] = self
-        self._announce(model, types_t)
+        self._announce(model, types_y)
 
-    def _announce(self, model: Any, types_t: NDArray[np.int32]) -> None:
+    def _announce(self, model: Any, types_y: NDArray[np.int32]) -> None:
         """Print the banner and the table of types on the screen and in the log file of LAMMPS."""
-        potential, lmp = self.potential, self._lmp
+        lmp = self._lmp
         masses = lmp.extract_atom("mass")
-        masses_t = (
-            [masses[t + 1] / self.units.mass for t in range(len(types_t))] if masses else None
+        masses_y = (
+            [masses[t + 1] / self.units.mass for t in range(len(types_y))] if masses else None
         )
-        name = model if isinstance(model, (str, os.PathLike)) else "in memory"
-        text = (
-            f"fix external {self.fix_id}: lmp_dp {__version__}, LAMMPS {lmp.version()}, "
-            f"backend {potential.backend}, precision {potential.precision}, "
-            f"threads per rank {potential.threads}\n"
-            f"  model {printable(os.fspath(name))}, cutoff {potential.rcut:g} A\n"
-            + type_table.table(types_t, potential.type_map, masses_t)
+        name = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "in memory"
+        models = [(name, self.potential)]
+        text, doubts = banner(
+            f"fix external {self.fix_id}", lmp.version(), models, "", types_y, masses_y
         )
-        doubts = masses_t and type_table.doubtful_masses(types_t, potential.type_map, masses_t)
         if doubts:
-            text += f"WARNING: fix external {self.fix_id}: {doubts}\n"
+            text += f"WARNING: {doubts}\n"
         for line in text.splitlines():
             # the print command has no escapes of its own, and would look for variables
             quoted = line.replace('"', "'").replace("$", r"\x24")
@@ -262,7 +226,9 @@ class FixExternal:
         if rebuild:
             owners = GhostOwners(tags_a, n_local, self._comm)
             try:
-                lists, asymmetry = self._build(positions_ac, tags_a, types_a, n_local, owners)
+                lists, asymmetry = GhostLists.build(
+                    positions_ac, tags_a, types_a, owners, self.potential.rcut
+                )
                 self._lists = lists
                 self._n_builds += 1
             except Exception as error:
@@ -271,19 +237,7 @@ class FixExternal:
         if failure is None:
             assert lists is not None
             try:
-                neighbourhood = Neighbourhood(
-                    positions_ac=positions_ac,
-                    types_a=types_a,
-                    n_local=n_local,
-                    centres_n=np.arange(n_local, dtype=np.int32),
-                    offsets_n=lists.offsets_n,
-                    neighbours_p=lists.neighbours_p,
-                    build=self._n_builds,
-                    skin=SKIN,
-                )
-                outputs = Outputs(virial=True, atom_energies=True, atom_virials=True)
-                result = self.potential.compute(neighbourhood, outputs)
-                bad_atoms.check_result(result, neighbourhood, tags_a)
+                result = self._evaluate(lists, positions_ac, types_a)
             except (Exception, KeyboardInterrupt) as error:
                 failure = error
 
@@ -292,10 +246,11 @@ class FixExternal:
         mine[7] = failure is not None
         if result is not None:
             assert result.virial_cc is not None
-            mine[0], mine[1:7] = result.energy, _six(result.virial_cc)
+            mine[0], mine[1:7] = result.energy, symmetric6(result.virial_cc)
         if rebuild and failure is None:
             mine[8] = asymmetry
-            mine[9] = self._near_a_face(positions_ac[:n_local]) if n_all == n_local else 0.0
+            if n_all == n_local:
+                mine[9] = near_a_face(lmp, positions_ac, self.potential.rcut, units.length)
         total = self._sum(mine)
         ghosts = self._sum(np.array([float(n_all - n_local)]))[0] if rebuild else 1.0
         if total[7]:
@@ -310,75 +265,42 @@ class FixExternal:
 
         assert result is not None
         assert lists is not None
+        return self._hand_over(result, lists, total[:7])
+
+    def _evaluate(
+        self, lists: GhostLists, positions_ac: NDArray[Any], types_a: NDArray[Any]
+    ) -> Result:
+        neighbourhood = Neighbourhood(
+            positions_ac=positions_ac,
+            types_a=types_a,
+            n_local=lists.n_local,
+            centres_n=np.arange(lists.n_local, dtype=np.int32),
+            offsets_n=lists.offsets_n,
+            neighbours_p=lists.neighbours_p,
+            build=self._n_builds,
+            skin=SKIN,
+        )
+        outputs = Outputs(virial=True, atom_energies=True, atom_virials=True)
+        result = self.potential.compute(neighbourhood, outputs)
+        bad_atoms.check_result(result, neighbourhood, lists.tags_a)
+        return result
+
+    def _hand_over(self, result: Result, lists: GhostLists, total: NDArray[Any]) -> NDArray[Any]:
+        """Give LAMMPS energies and virials (`total`: of all ranks); forces on local atoms."""
+        lmp, units, n_local = self._lmp, self.units, lists.n_local
         assert result.atom_energies_a is not None
         assert result.atom_virials_acc is not None
-        folded = lists.owners.fold(np.hstack([result.forces_ac, _six(result.atom_virials_acc)]))
+        folded = lists.owners.fold(
+            np.hstack([result.forces_ac, symmetric6(result.atom_virials_acc)])
+        )
         lmp.fix_external_set_energy_global(self.fix_id, total[0] * units.energy)
         lmp.fix_external_set_virial_global(self.fix_id, (total[1:7] * units.energy).tolist())
         if n_local:
             energies_n = result.atom_energies_a[:n_local] * units.energy
-            virials_n = np.ascontiguousarray(folded[:, 3:] * units.energy)
+            virials_nu = np.ascontiguousarray(folded[:, 3:] * units.energy)
             lmp.numpy.fix_external_set_energy_peratom(self.fix_id, energies_n)
-            lmp.numpy.fix_external_set_virial_peratom(self.fix_id, virials_n)
+            lmp.numpy.fix_external_set_virial_peratom(self.fix_id, virials_nu)
         return folded[:, :3] * units.force
-
-    def _build(
-        self,
-        positions_ac: NDArray[Any],
-        tags_a: NDArray[Any],
-        types_a: NDArray[Any],
-        n_local: int,
-        owners: GhostOwners,
-    ) -> tuple[_Lists, float]:
-        """New lists, and a number whose sum over all ranks is 0 if no ghost is missing.
-
-        If atom i sees j, then j must see i, maybe as a ghost on another rank. Each ordered pair is
-        given the weight w(i) - w(j) with w a pseudo-random function of the atom ID, so that the two
-        views cancel. (A pair across a face is seen one-sidedly where one atom is nearer to the face
-        than LAMMPS's communication cutoff and the other is not.)
-        """
-        if len(owners.orphans):
-            raise InputError(
-                f"ghosts of atom IDs {owners.orphans[:5]} ... have no owner on any rank"
-            )
-        bad_atoms.check_positions(positions_ac, tags_a)
-        rcut = self.potential.rcut
-        offsets_n, neighbours_p = neighbour_lists(positions_ac, n_local, rcut + SKIN)
-        # 20 bits each: the sum over 2^30 pairs is exact in double precision
-        weight_a = (
-            (tags_a.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(44)
-        ).astype(np.float64)
-        centres_p = np.repeat(np.arange(n_local), np.diff(offsets_n))
-        r_pc = positions_ac[neighbours_p] - positions_ac[centres_p]
-        seen_p = (r_pc * r_pc).sum(axis=1) < (rcut - EDGE) ** 2
-        asymmetry = (weight_a[centres_p[seen_p]] - weight_a[neighbours_p[seen_p]]).sum()
-        lists = _Lists(positions_ac, tags_a, types_a, n_local, owners, offsets_n, neighbours_p)
-        return lists, float(asymmetry)
-
-    def _near_a_face(self, positions_nc: NDArray[Any]) -> int:
-        """How many atoms must be somebody's ghost, being near to a face of this rank's domain."""
-        lmp = self._lmp
-        low, high, xy, yz, xz, periodic, _ = lmp.extract_box()
-        cell_cc = np.diag(np.subtract(high, low))
-        cell_cc[1, 0], cell_cc[2, 0], cell_cc[2, 1] = xy, xz, yz
-        inverse_cc = np.linalg.inv(cell_cc / self.units.length)
-        fractional_nc = (positions_nc - np.divide(low, self.units.length)) @ inverse_cc
-        margin_c = self.potential.rcut * np.linalg.norm(inverse_cc, axis=0)
-        if lmp.extract_setting("triclinic"):
-            first_c, last_c = lmp.extract_global("sublo_lambda"), lmp.extract_global("subhi_lambda")
-        else:
-            first_c, last_c = (
-                np.subtract(lmp.extract_global(name), low) / cell_cc.diagonal()
-                for name in ("sublo", "subhi")
-            )
-        near_n = np.zeros(len(positions_nc), bool)
-        for axis in range(3):
-            f_n = fractional_nc[:, axis]
-            if periodic[axis] or first_c[axis] > 0.0:
-                near_n |= f_n < first_c[axis] + margin_c[axis]
-            if periodic[axis] or last_c[axis] < 1.0:
-                near_n |= f_n > last_c[axis] - margin_c[axis]
-        return int(near_n.sum())
 
     def _ghosts_missing(self) -> str:
         cutoff = self.potential.rcut * self.units.length
@@ -430,48 +352,6 @@ class FixExternal:
         os._exit(1)
 
 
-def _raise_after_commands(lmp: lammps) -> list[RunError]:
-    """Have `lmp`'s methods that may run raise what is put into the returned list during the run.
-
-    LAMMPS's own way to raise an error from a callback, `lmp.error`, ends the process. Fixes that a
-    command has ended let go of their engines.
-    """
-    failures: list[RunError] | None = getattr(lmp, "_lmp_dp_failures", None)
-    if failures is None:
-        failures = lmp._lmp_dp_failures = []
-        command = lmp.command
-        for name in RUNNERS:
-            setattr(lmp, name, _raising(getattr(lmp, name), failures, command, lmp))
-        close = lmp.close
-
-        def closing() -> None:
-            close()
-            _let_go(lmp)
-
-        lmp.close = closing
-    return failures
-
-
-def _raising(
-    method: Callable[..., Any],
-    failures: list[RunError],
-    command: Callable[[str], Any],
-    lmp: lammps,
-) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def wrapped(*arguments: Any, **keywords: Any) -> Any:
-        failures.clear()
-        try:
-            return method(*arguments, **keywords)
-        finally:
-            _let_go(lmp)
-            if failures:
-                command("timer timeout off")  # by which the run was ended; there may be another one
-                raise failures[0]
-
-    return wrapped
-
-
 def _let_go(lmp: lammps) -> None:
     """Have the fixes that LAMMPS no longer knows let go of their engines."""
     for fix_id, callback in list(lmp.callback.items()):
@@ -480,59 +360,8 @@ def _let_go(lmp: lammps) -> None:
             callback["caller"].let_go()
 
 
-def _communicator(lmp: lammps) -> Any:
-    """The communicator of a LAMMPS instance; None on one rank.
-
-    Raises
-    ------
-    InputError
-        Several ranks, and mpi4py is missing or uses another MPI library than LAMMPS.
-    """
-    size = lmp.extract_setting("world_size")
-    if size == 1:
-        return None
-    try:
-        from mpi4py import MPI
-    except Exception as error:  # also RuntimeError, where it finds no MPI library
-        raise InputError(
-            f"FixExternal on {size} ranks returns forces to the owners of ghost atoms through "
-            f"mpi4py, which cannot be imported ({error}): pip install mpi4py, or run on one rank"
-        ) from None
-    comm = lmp.get_mpi_comm()
-    handle_bytes = lmp.lib.lammps_config_has_mpi_support()
-    same = handle_bytes in (1, MPI._sizeof(MPI.Comm))  # 1: an older LAMMPS says only yes
-    if comm is None or not same or comm.Get_size() != size:
-        raise InputError(
-            "mpi4py uses another MPI library than LAMMPS: build it with the mpicc that goes with "
-            "this LAMMPS (pip install --no-binary mpi4py mpi4py), or run on one rank"
-        )
-    return comm
-
-
-def _node(comm: Any) -> tuple[int, int]:
-    """Ranks on this node, and the cores that they may use together."""
-    own = os.sched_getaffinity(0)
-    if comm is None:
-        return 1, len(own)
-    from mpi4py import MPI
-
-    local = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    try:
-        return local.Get_size(), len(set().union(*local.allgather(own)))
-    finally:
-        local.Free()
-
-
 def _array(lmp: lammps, name: str, rows: int, columns: int = 1) -> NDArray[Any]:
     """Per-atom data of LAMMPS, ghosts included; no copy."""
     if rows == 0:  # a rank without atoms has no arrays
         return np.empty((0, columns) if columns > 1 else 0, np.float64 if name == "x" else np.int32)
     return np.asarray(lmp.numpy.extract_atom(name, nelem=rows, dim=columns))
-
-
-_ROWS, _COLUMNS = [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]
-
-
-def _six(virials_cc: NDArray[Any]) -> NDArray[Any]:
-    """xx yy zz xy xz yz of (..., 3, 3) virials, symmetrised."""
-    return 0.5 * (virials_cc[..., _ROWS, _COLUMNS] + virials_cc[..., _COLUMNS, _ROWS])

@@ -3,8 +3,6 @@
 LAMMPS does this for a pair style (reverse communication); fix external has to do it itself. An
 owner is found by its atom ID. With several ranks the IDs are looked up in a directory that is
 spread over them (rank = ID modulo ranks), so that no rank ever holds more than its share.
-
-Axes: _a atoms (local, then ghosts), _g ghosts owned elsewhere, _r ranks.
 """
 
 from __future__ import annotations
@@ -40,52 +38,52 @@ class GhostOwners:
         self.n_local = n_local
         tags_a = tags_a.astype(np.int64)
         local, ghosts = _Index(tags_a[:n_local]), tags_a[n_local:]
-        owner_g = local.find(ghosts)
-        self._here = np.flatnonzero(owner_g >= 0)
-        self._owner_here = owner_g[self._here]
-        elsewhere = np.flatnonzero(owner_g < 0)
+        owner = local.find(ghosts)
+        self._here = np.flatnonzero(owner >= 0)
+        self._owner_here = owner[self._here]
+        elsewhere = np.flatnonzero(owner < 0)
         if comm is None:
             self.orphans = ghosts[elsewhere]
             return
 
         # directory: each rank learns who owns the IDs of which it keeps the record
         size = comm.Get_size()
-        order, counts_r = _by_rank(tags_a[:n_local] % size, size)
-        record_tags, record_counts_r = _exchange(comm, tags_a[:n_local][order], counts_r)
+        order, counts_g = _by_rank(tags_a[:n_local] % size, size)
+        record_tags, record_counts_g = _exchange(comm, tags_a[:n_local][order], counts_g)
         record = _Index(record_tags)
-        record_rank = np.repeat(np.arange(size), record_counts_r)
+        record_rank = np.repeat(np.arange(size), record_counts_g)
         # question to the record keeper, and its answer the same way back
-        order, counts_r = _by_rank(ghosts[elsewhere] % size, size)
+        order, counts_g = _by_rank(ghosts[elsewhere] % size, size)
         elsewhere = elsewhere[order]
-        asked, asked_counts_r = _exchange(comm, ghosts[elsewhere], counts_r)
+        asked, asked_counts_g = _exchange(comm, ghosts[elsewhere], counts_g)
         found = record.find(asked)
         answer = np.full(len(asked), -1, np.int64)
         answer[found >= 0] = record_rank[found[found >= 0]]
-        rank_g, _ = _exchange(comm, answer, asked_counts_r)
-        self.orphans = ghosts[elsewhere[rank_g < 0]]
-        elsewhere, rank_g = elsewhere[rank_g >= 0], rank_g[rank_g >= 0]
+        rank, _ = _exchange(comm, answer, asked_counts_g)
+        self.orphans = ghosts[elsewhere[rank < 0]]
+        elsewhere, rank = elsewhere[rank >= 0], rank[rank >= 0]
         # each owner is told once which values it will get
-        order, self._counts_r = _by_rank(rank_g, size)
+        order, self._counts_g = _by_rank(rank, size)
         self._elsewhere = elsewhere[order]
-        incoming, _ = _exchange(comm, ghosts[self._elsewhere], self._counts_r)
+        incoming, _ = _exchange(comm, ghosts[self._elsewhere], self._counts_g)
         self._owner_incoming = local.find(incoming)
 
-    def fold(self, values_ak: Array) -> Array:
+    def fold(self, values_au: Array) -> Array:
         """Sum values of ghosts onto their owners (all ranks together).
 
         Parameters
         ----------
-        values_ak : (n_all, k) float64
+        values_au : (n_all, n_values) float64
 
         Returns
         -------
-        (n_local, k) float64
+        (n_local, n_values) float64
             Own values of local atoms plus those of all their ghosts, on whichever rank.
         """
-        folded, ghosts = values_ak[: self.n_local].copy(), values_ak[self.n_local :]
+        folded, ghosts = values_au[: self.n_local].copy(), values_au[self.n_local :]
         _add_rows(folded, self._owner_here, ghosts[self._here])
         if self.comm is not None:
-            incoming, _ = _exchange(self.comm, ghosts[self._elsewhere], self._counts_r)
+            incoming, _ = _exchange(self.comm, ghosts[self._elsewhere], self._counts_g)
             _add_rows(folded, self._owner_incoming, incoming)
         return folded
 
@@ -110,17 +108,17 @@ def _by_rank(rank: Array, size: int) -> tuple[Array, Array]:
     return np.argsort(rank, kind="stable"), np.bincount(rank, minlength=size)
 
 
-def _exchange(comm: Any, rows: Array, counts_r: Array) -> tuple[Array, Array]:
-    """Send the first counts_r[0] rows to rank 0, the next to rank 1, ...; collect what comes."""
+def _exchange(comm: Any, rows: Array, counts_g: Array) -> tuple[Array, Array]:
+    """Send the first counts_g[0] rows to rank 0, the next to rank 1, ...; collect what comes."""
     rows = np.ascontiguousarray(rows)
-    incoming_r = np.array(comm.alltoall(counts_r.tolist()), dtype=np.int64)
-    received = np.empty((int(incoming_r.sum()), *rows.shape[1:]), rows.dtype)
+    incoming_g = np.array(comm.alltoall(counts_g.tolist()), dtype=np.int64)
+    received = np.empty((int(incoming_g.sum()), *rows.shape[1:]), rows.dtype)
     width = int(np.prod(rows.shape[1:]))
-    comm.Alltoallv([rows, (counts_r * width).tolist()], [received, (incoming_r * width).tolist()])
-    return received, incoming_r
+    comm.Alltoallv([rows, (counts_g * width).tolist()], [received, (incoming_g * width).tolist()])
+    return received, incoming_g
 
 
-def _add_rows(target_ak: Array, index: Array, rows: Array) -> None:
+def _add_rows(target_au: Array, index: Array, rows: Array) -> None:
     """target[index] += rows with repeated indices; bincount is several times faster than add.at."""
-    for k in range(target_ak.shape[1]):
-        target_ak[:, k] += np.bincount(index, weights=rows[:, k], minlength=len(target_ak))
+    for k in range(target_au.shape[1]):
+        target_au[:, k] += np.bincount(index, weights=rows[:, k], minlength=len(target_au))

@@ -1,15 +1,13 @@
 """Model deviation: how much several models disagree about forces and virial.
 
-For the force F_i of an atom, and each of the nine components W_c of the virial per atom,
+For the force F_i of an atom, and each of the nine components W_u of the virial per atom,
 
-    eps_i = sqrt(< |F_i - <F_i>|^2 >)        eps_c = sqrt(< (W_c - <W_c>)^2 >)
+    eps_i = sqrt(< |F_i - <F_i>|^2 >)        eps_u = sqrt(< (W_u - <W_u>)^2 >)
 
-and relative to a level L,   eps_i / (|<F_i>| + L)   and   eps_c / (|<W_c>| + L).
+and relative to a level L,   eps_i / (|<F_i>| + L)   and   eps_u / (|<W_u>| + L).
 
 The averages < > run over all models and divide by their number, as in DeePMD-kit (Zhang et al.,
 Phys. Rev. Mater. 3, 023804 (2019)), whose ``model_devi.out`` is the file that is written here.
-
-Axes: _n atoms, _m models, _c Cartesian.
 """
 
 from __future__ import annotations
@@ -28,13 +26,13 @@ _COLUMNS = ("max_devi_v", "min_devi_v", "avg_devi_v", "max_devi_f", "min_devi_f"
 
 
 def force_deviation(
-    forces_nmc: NDArray[np.float64], level: float | None = None
+    forces_awc: NDArray[np.float64], level: float | None = None
 ) -> NDArray[np.float64]:
     """Deviation of the force of each atom.
 
     Parameters
     ----------
-    forces_nmc : (n_atoms, n_models, 3) array
+    forces_awc : (n_atoms, n_models, 3) array
         Forces of every model.
     level : float, optional
         L of a relative deviation, in the unit of the forces.
@@ -44,22 +42,22 @@ def force_deviation(
     (n_atoms,) array
         In the unit of the forces; dimensionless if relative.
     """
-    mean_nc = forces_nmc.mean(axis=1)
-    square_nm = ((forces_nmc - mean_nc[:, None]) ** 2).sum(axis=2)
-    deviation_n = np.sqrt(square_nm.mean(axis=1))
+    mean_ac = forces_awc.mean(axis=1)
+    square_aw = ((forces_awc - mean_ac[:, None]) ** 2).sum(axis=2)
+    deviation_a = np.sqrt(square_aw.mean(axis=1))
     if level is not None:
-        deviation_n = _relative(deviation_n, np.sqrt((mean_nc**2).sum(axis=1)), level)
-    return deviation_n
+        deviation_a = _relative(deviation_a, np.sqrt((mean_ac**2).sum(axis=1)), level)
+    return deviation_a
 
 
 def virial_deviation(
-    virials_mk: NDArray[np.float64], n_atoms: int, level: float | None = None
+    virials_wu: NDArray[np.float64], n_atoms: int, level: float | None = None
 ) -> NDArray[np.float64]:
     """Deviation of the nine components of the virial per atom.
 
     Parameters
     ----------
-    virials_mk : (n_models, 9) array
+    virials_wu : (n_models, 9) array
         Virial of every model, of the whole system.
     n_atoms : int
     level : float, optional
@@ -70,10 +68,10 @@ def virial_deviation(
     (9,) array
         In the unit of the virials; dimensionless if relative.
     """
-    per_atom_mk = virials_mk / n_atoms
-    mean_k = per_atom_mk.mean(axis=0)
-    deviation_k = np.sqrt(((per_atom_mk - mean_k) ** 2).mean(axis=0))
-    return deviation_k if level is None else _relative(deviation_k, np.abs(mean_k), level)
+    per_atom_wu = virials_wu / n_atoms
+    mean_u = per_atom_wu.mean(axis=0)
+    deviation_u = np.sqrt(((per_atom_wu - mean_u) ** 2).mean(axis=0))
+    return deviation_u if level is None else _relative(deviation_u, np.abs(mean_u), level)
 
 
 def _relative(
@@ -121,20 +119,20 @@ class DeviationFile:
     def write(
         self,
         step: int,
-        virial_k: NDArray[np.float64],
-        force_n: NDArray[np.float64],
-        tags_n: NDArray[np.int32] | None,
+        virial_u: NDArray[np.float64],
+        force_a: NDArray[np.float64],
+        tags_a: NDArray[np.int32] | None,
     ) -> None:
         """Add a row.
 
         Parameters
         ----------
         step : int
-        virial_k : (9,) array
+        virial_u : (9,) array
             From `virial_deviation`.
-        force_n : (n_atoms,) array
+        force_a : (n_atoms,) array
             From `force_deviation`, of all atoms in any order.
-        tags_n : (n_atoms,) int array or None
+        tags_a : (n_atoms,) int array or None
             IDs of the atoms, which order them; needed if the file is `atomic`.
 
         Raises
@@ -143,15 +141,15 @@ class DeviationFile:
             If the file cannot be written.
         """
         values: Sequence[float] = (
-            virial_k.max(),
-            virial_k.min(),
-            np.sqrt((virial_k**2).mean()),
-            *((force_n.max(), force_n.min(), force_n.mean()) if len(force_n) else [np.nan] * 3),
+            virial_u.max(),
+            virial_u.min(),
+            np.sqrt((virial_u**2).mean()),
+            *((force_a.max(), force_a.min(), force_a.mean()) if len(force_a) else [np.nan] * 3),
         )
         if self.atomic:
-            if tags_n is None:
+            if tags_a is None:
                 raise InputError("keyword atomic needs atom IDs: write atom_modify id yes")
-            values = [*values, *force_n[np.argsort(tags_n)]]
+            values = [*values, *force_a[np.argsort(tags_a)]]
         self._write(f"{step:>12}" + "".join(f" {value:>18.6e}" for value in values))
 
     def close(self) -> None:

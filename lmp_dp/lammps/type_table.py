@@ -123,24 +123,24 @@ def _example(type_map: Sequence[str], n_types: int) -> str:
     return " ".join(type_map[number % len(type_map)] for number in range(n_types))
 
 
-def table(types_t: NDArray[np.int32], type_map: Sequence[str], masses_t: Masses | None) -> str:
+def table(types_y: NDArray[np.int32], type_map: Sequence[str], masses_y: Masses | None) -> str:
     """The mapping as text, one line per LAMMPS type.
 
     Parameters
     ----------
-    types_t : (n_types,) int32
+    types_y : (n_types,) int32
         From `model_types`.
     type_map : sequence of str
         Element names of the model types.
-    masses_t : sequence of float or None
+    masses_y : sequence of float or None
         g/mol per LAMMPS type, 0 where not set; None where LAMMPS keeps masses per atom.
     """
     lines = ["  LAMMPS type  element  model type        mass"]
-    for number, model_type in enumerate(types_t):
-        if masses_t is None:
+    for number, model_type in enumerate(types_y):
+        if masses_y is None:
             mass = "per atom"
         else:
-            mass = f"{masses_t[number]:.4f}" if masses_t[number] else "not set"
+            mass = f"{masses_y[number]:.4f}" if masses_y[number] else "not set"
         element, shown = (
             ("NULL", "-") if model_type == ABSENT else (type_map[model_type], str(model_type))
         )
@@ -149,7 +149,7 @@ def table(types_t: NDArray[np.int32], type_map: Sequence[str], masses_t: Masses 
 
 
 def doubtful_masses(
-    types_t: NDArray[np.int32], type_map: Sequence[str], masses_t: Masses
+    types_y: NDArray[np.int32], type_map: Sequence[str], masses_y: Masses
 ) -> str | None:
     """A warning if the mass of a LAMMPS type (g/mol) is not that of its element, else None.
 
@@ -157,9 +157,9 @@ def doubtful_masses(
     are not set (0), which LAMMPS itself asks for where they matter.
     """
     doubts = []
-    for number, model_type in enumerate(types_t):
+    for number, model_type in enumerate(types_y):
         element = "" if model_type == ABSENT else type_map[model_type]
-        standard, mass = STANDARD_MASSES.get(element), masses_t[number]
+        standard, mass = STANDARD_MASSES.get(element), masses_y[number]
         if standard is None or mass == 0.0:
             continue
         known = [standard, *(mass for name, mass in ISOTOPES if name == element)]

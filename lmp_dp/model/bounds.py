@@ -20,6 +20,10 @@ from lmp_dp.errors import ModelFileError
 MAX_PARAMETER = 1e10
 #: Å. No two atoms come closer than the lower one; a sphere of the upper one has 1e8 atoms in it.
 MIN_RCUT, MAX_RCUT = 0.1, 1000.0
+#: Elements of a model: there are 118; arrays of all pairs stay small.
+MAX_TYPES = 1024
+#: Nets, layers: what a file lists one by one, at a group each.
+MAX_PARTS = MAX_TYPES**2
 #: Neighbour slots of one centre: a sphere of 60 Å in a metal. Engines pad lists to this number.
 MAX_SLOTS = 100_000
 #: Means (1/Å) are below 1/(closest distance); deviations come from training at 0.01 and above.

@@ -21,6 +21,7 @@ import numpy as np
 
 from lmp_dp.errors import ModelFileError
 from lmp_dp.model import bounds
+from lmp_dp.model.arrays import Parameters
 
 Join = Literal["replace", "add", "double"]
 
@@ -54,6 +55,7 @@ def canonical_activation(name: str | None) -> str:
         The name is none of DeePMD-kit's activation functions, or the threshold is out of range.
     """
     lowered = "none" if name is None else name.strip().lower()
+    shown = str(name)[:40]
     if lowered in ("none", ""):
         return "linear"
     kind, _, threshold = lowered.partition(":")
@@ -61,12 +63,14 @@ def canonical_activation(name: str | None) -> str:
         try:
             number = float(threshold or 3.0)
         except ValueError:
-            raise ModelFileError(f"activation '{name}': '{threshold}' is not a number") from None
-        bounds.check_number(f"activation '{name}': the threshold", number, *SILUT_THRESHOLDS)
+            raise ModelFileError(
+                f"activation '{shown}': '{threshold[:40]}' is not a number"
+            ) from None
+        bounds.check_number(f"activation '{shown}': the threshold", number, *SILUT_THRESHOLDS)
         return f"silut:{number!r}"
     if lowered not in ACTIVATIONS:
         raise ModelFileError(
-            f"unknown activation function '{name}'; known are {', '.join(ACTIVATIONS)}"
+            f"unknown activation function '{shown}'; known are {', '.join(ACTIVATIONS)}"
         )
     return lowered
 
@@ -87,9 +91,9 @@ class Layer:
         What happens to the layer's input, see the module's table.
     """
 
-    weight_io: np.ndarray
-    bias_o: np.ndarray
-    idt_o: np.ndarray | None
+    weight_io: Parameters
+    bias_o: Parameters
+    idt_o: Parameters | None
     activation: str
     joins: Join
 
@@ -107,7 +111,7 @@ class Layer:
         if self.joins not in ("replace", "add", "double"):
             raise ModelFileError(f"unknown way to join a layer's input: '{self.joins}'")
         if self.activation != (name := canonical_activation(self.activation)):
-            raise ModelFileError(f"activation {self.activation!r} is spelled '{name}' here")
+            raise ModelFileError(f"activation {self.activation[:40]!r} is spelled '{name}' here")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import numpy as np
 
 from lmp_dp.errors import InputError
 from lmp_dp.model.deep_potential import DeepPotential
+from lmp_dp.model.mapped import replace_all
 from lmp_dp.model.network import Network
+from lmp_dp.model.table import Table
 
 
 def cast(model: DeepPotential, precision: str) -> DeepPotential:
@@ -21,19 +23,13 @@ def cast(model: DeepPotential, precision: str) -> DeepPotential:
     """
     if not (isinstance(precision, str) and precision in ("float64", "float32")):
         raise InputError(f"precision {precision!r} is unknown; choose float64 or float32")
-    d, fitting = model.descriptor, model.fitting
-    dtype = np.dtype(precision)
-    return dataclasses.replace(
-        model,
-        descriptor=dataclasses.replace(
-            d,
-            embeddings=tuple(cast_network(net, precision) for net in d.embeddings),
-            tables=tuple(dataclasses.replace(table, dtype=dtype) for table in d.tables),
-        ),
-        fitting=dataclasses.replace(
-            fitting, nets=tuple(cast_network(net, precision) for net in fitting.nets)
-        ),
-    )
+
+    def in_precision(part: Network | Table) -> Network | Table:
+        if isinstance(part, Table):
+            return dataclasses.replace(part, dtype=np.dtype(precision))
+        return cast_network(part, precision)
+
+    return replace_all(model, (Network, Table), in_precision)
 
 
 def cast_network(net: Network, precision: str) -> Network:

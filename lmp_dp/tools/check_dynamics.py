@@ -43,7 +43,7 @@ class Dynamics:
 
     def departure(self, run: Trajectory) -> float:
         """Largest change of the total energy (eV/atom)."""
-        return float(abs(run.energies_s - run.energies_s[0]).max() / self.n_atoms)
+        return float(abs(run.energies_z - run.energies_z[0]).max() / self.n_atoms)
 
     @property
     def tolerance(self) -> float:
@@ -58,22 +58,22 @@ class Dynamics:
     @property
     def largest_rdf_difference(self) -> float:
         """Between the radial distribution functions."""
-        return float(abs(self.found.rdf_qr - self.target.rdf_qr).max())
+        return float(abs(self.found.rdf_uh - self.target.rdf_uh).max())
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         return {
             "passed": self.passed,
             "steps": self.steps,
-            "picoseconds": float(self.found.times_s[-1]),
+            "picoseconds": float(self.found.times_z[-1]),
             "energy_departure": self.departure(self.found),
             "energy_departure_of_target": self.departure(self.target),
             "tolerance": self.tolerance,
             "largest_rdf_difference": self.largest_rdf_difference,
             "pairs": self.pairs,
-            "distances": self.found.distances_r.tolist(),
-            "rdf": self.found.rdf_qr.tolist(),
-            "rdf_of_target": self.target.rdf_qr.tolist(),
+            "distances": self.found.distances_h.tolist(),
+            "rdf": self.found.rdf_uh.tolist(),
+            "rdf_of_target": self.target.rdf_uh.tolist(),
         }
 
 
@@ -91,7 +91,7 @@ def compare(
     present = set((frames.types_a - 1).tolist())
     kept = [q for q, pair in enumerate(pairs) if present.issuperset(pair)]
     runs = [simulate(frames, one, elements, steps) for one in (style, yardstick)]
-    found, target = (replace(run, rdf_qr=run.rdf_qr[kept]) for run in runs)
+    found, target = (replace(run, rdf_uh=run.rdf_uh[kept]) for run in runs)
     return Dynamics(
         steps=steps,
         found=found,

@@ -32,10 +32,10 @@ def parity(report: CheckReport) -> Figure:
     ):
         name = f"{Path(one.model).name} ({one.backend})"
         found = one.values
-        _diagonal(axes[0], target.energies_f / n, found.energies_f / n, "energy, eV/atom", "o")
-        _diagonal(axes[1], target.forces_fac, found.forces_fac, "force, eV/Å", ".")
-        deviation = (found.forces_fac - target.forces_fac).ravel()
-        axes[2].plot(target.forces_fac.ravel(), deviation, ".", color=BLUE, markersize=2)
+        _diagonal(axes[0], target.energies_z / n, found.energies_z / n, "energy, eV/atom", "o")
+        _diagonal(axes[1], target.forces_zac, found.forces_zac, "force, eV/Å", ".")
+        deviation = (found.forces_zac - target.forces_zac).ravel()
+        axes[2].plot(target.forces_zac.ravel(), deviation, ".", color=BLUE, markersize=2)
         axes[2].set(xlabel=f"force, eV/Å, {report.yardstick}", ylabel="deviation of force, eV/Å")
         axes[0].locator_params(axis="x", nbins=4)
         axes[0].set_ylabel(f"{printable(name)}\nenergy, eV/atom", parse_math=False)
@@ -54,13 +54,13 @@ def dynamics(report: CheckReport) -> Figure:
         (runs.target, report.yardstick, {"color": GREY, "linewidth": 4}),
         (runs.found, "pair dp", {"color": BLUE, "linewidth": 1}),
     ):
-        departure = 1e3 * (run.energies_s - run.energies_s[0]) / runs.n_atoms
-        energy.plot(run.times_s, departure, label=name, **style)
-        for pair, g_r in zip(runs.pairs, run.rdf_qr, strict=True):
-            rdf.plot(run.distances_r, g_r, **style)
+        departure = 1e3 * (run.energies_z - run.energies_z[0]) / runs.n_atoms
+        energy.plot(run.times_z, departure, label=name, **style)
+        for pair, g_h in zip(runs.pairs, run.rdf_uh, strict=True):
+            rdf.plot(run.distances_h, g_h, **style)
             if run is runs.target:
-                peak = g_r.argmax()
-                rdf.annotate(pair, (run.distances_r[peak], g_r[peak]), parse_math=False)
+                peak = g_h.argmax()
+                rdf.annotate(pair, (run.distances_h[peak], g_h[peak]), parse_math=False)
     energy.set(xlabel="time, ps", ylabel="total energy - first value, meV/atom")
     energy.legend(frameon=False)
     rdf.set(xlabel="distance, Å", ylabel="radial distribution function")

@@ -190,11 +190,11 @@ def dynamics_lines(dynamics: Dynamics) -> list[str]:
     """The runs at constant energy in words."""
     found, target = dynamics.departure(dynamics.found), dynamics.departure(dynamics.target)
     return [
-        f"{dynamics.steps} steps at constant energy ({dynamics.found.times_s[-1]:g} ps): total "
+        f"{dynamics.steps} steps at constant energy ({dynamics.found.times_z[-1]:g} ps): total "
         f"energy departs by {found:.1e} eV/atom, with the other by {target:.1e}; allowed "
         f"{dynamics.tolerance:.1e}: {verdict(dynamics.passed)}",
         f"largest difference of radial distribution functions: "
-        f"{dynamics.largest_rdf_difference:.1e} (largest value {dynamics.target.rdf_qr.max():.1f})",
+        f"{dynamics.largest_rdf_difference:.1e} (largest value {dynamics.target.rdf_uh.max():.1f})",
     ]
 
 

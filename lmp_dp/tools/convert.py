@@ -1,8 +1,8 @@
 """``lmp-dp convert``: a DeePMD-kit model file in, an lmp_dp model file out.
 
 Where deepmd-kit is installed, the source itself evaluates one small frame, which goes into the
-file as its proof; a model that does not reproduce it is not written. TensorFlow alone cannot run
-DeePMD-kit's graphs.
+file as its proof; a model that does not reproduce it is not written. Reading needs neither
+deepmd-kit nor TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import lmp_dp
 from lmp_dp import files
 from lmp_dp.errors import ModelFileError, UnsupportedModelError
 from lmp_dp.model import DeepPotential, save
-from lmp_dp.model.deepmd_tensorflow import read_graph
-from lmp_dp.model.source_files import refuse_other_formats
-from lmp_dp.model.tensorflow_graph import Graph
-from lmp_dp.model.training_input import model_section
+from lmp_dp.model.sources.deepmd_tensorflow import read_graph
+from lmp_dp.model.sources.source_files import refuse_other_formats
+from lmp_dp.model.sources.tensorflow_graph import Graph
+from lmp_dp.model.sources.training_input import model_section
 from lmp_dp.text import printable
 from lmp_dp.tools.reference_frame import evaluate_source, verify
 from lmp_dp.tools.terminal import Terminal
@@ -97,7 +97,7 @@ def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelFileError(f"cannot read the training input {path}: {error}") from error
     if not isinstance(content, dict):
         raise ModelFileError(f"the training input {path} is not a JSON object")
-    model_section(content)  # a wrong one is told before TensorFlow is loaded
+    model_section(content)  # a wrong one is told before deepmd-kit is loaded
     return content
 
 
@@ -141,7 +141,7 @@ def main(args: argparse.Namespace) -> int:
     print(
         printable(
             f"{args.destination}: {' '.join(model.type_map)}, {model.precision}, "
-            f"rcut {model.descriptor.rcut:g} Å, {proof}"
+            f"rcut {model.rcut:g} Å, {proof}"
         )
     )
     return 0

@@ -189,7 +189,7 @@ def _numba() -> Iterator[Finding]:
     if numba.njit(lambda x: x + 1)(1) != 2:
         raise RuntimeError("a compiled function gave a wrong result")
     yield Finding("numba", OK, f"numba {numba.__version__} compiles")
-    from lmp_dp.engine.kernels.compiled import cache_directory
+    from lmp_dp.engine.cpu.kernels.compiled import cache_directory
 
     cache = cache_directory()
     if cache.parent == Path(tempfile.gettempdir()):

@@ -20,32 +20,20 @@ from lmp_dp.tools.terminal import Terminal
 
 def describe(path: str, model: DeepPotential) -> dict[str, Any]:
     """What `info` prints, as a dict of plain values."""
-    d, fitting, source = model.descriptor, model.fitting, model.provenance
-    pairs = [[model.type_map[i], model.type_map[j]] for i, j in np.argwhere(d.excluded_tt).tolist()]
-    nets = {net.widths for net in d.embeddings}
-    activations = {net.layers[0].activation for net in d.embeddings}
+    descriptor, fitting, source = model.descriptor, model.fitting, model.provenance
+    environment, names = descriptor.environment, model.type_map
     return {
         "file": path,
-        "elements": list(model.type_map),
-        "descriptor": "se_e2_a",
+        "elements": list(names),
+        "descriptor": descriptor.kind,
         "precision": model.precision,
-        "rcut": d.rcut,
-        "rcut_smth": d.rcut_smth,
-        "sel": d.sel_t.tolist(),
-        "embedding_net": [list(widths) for widths in sorted(nets)],
-        "embedding_activation": sorted(activations),
-        "tables": {
-            "count": len(d.tables),
-            "megabytes": round(sum(t.coefficients_pkr.nbytes for t in d.tables) / 1e6, 2),
-            "basis_functions": sorted(table.rank for table in d.tables),
-            "error_of_G": max(table.error for table in d.tables),
-            "error_of_dG_ds": max(table.slope_error for table in d.tables),
-        }
-        if d.tables
-        else None,
-        "axis_neuron": d.axis_neuron,
-        "type_one_side": d.type_one_side,
-        "exclude_types": pairs,
+        "rcut": environment.rcut,
+        "rcut_smth": environment.rcut_smth,
+        "sel": environment.sel_t.tolist(),
+        **descriptor.describe(),
+        "exclude_types": [
+            [names[i], names[j]] for i, j in np.argwhere(environment.excluded_tt).tolist()
+        ],
         "fitting_net": [list(widths) for widths in sorted({n.widths for n in fitting.nets})],
         "fitting_activation": sorted({net.layers[0].activation for net in fitting.nets}),
         "bias_atom_e": fitting.bias_atom_e_t.tolist(),

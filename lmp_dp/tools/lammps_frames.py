@@ -3,9 +3,6 @@
 Two pair styles that bring their own runtimes (Python here, TensorFlow there) stay apart this way,
 and an error in one is only that. Numbers travel as binary arrays, not as LAMMPS's rounded text.
 The other process runs `lmp_dp.tools.lammps_worker`.
-
-Axes: _f frames, _a atoms in the order of their IDs, _c Cartesian, _t LAMMPS types, _s samples in
-time, _r distances, _q pairs of types.
 """
 
 from __future__ import annotations
@@ -42,16 +39,16 @@ class Frames:
     ----------
     types_a : (n,) int32
         LAMMPS types, from 1.
-    masses_t : (n_types,) float64
-    positions_fac : (n_frames, n, 3) float64
-    cells_fcc : (n_frames, 3, 3) float64
+    masses_y : (n_types,) float64
+    positions_zac : (n_frames, n, 3) float64
+    cells_zcc : (n_frames, 3, 3) float64
         Lattice vectors as rows, lower triangular as in LAMMPS; the box begins at the origin.
     """
 
     types_a: NDArray[Any]
-    masses_t: NDArray[Any]
-    positions_fac: NDArray[Any]
-    cells_fcc: NDArray[Any]
+    masses_y: NDArray[Any]
+    positions_zac: NDArray[Any]
+    cells_zcc: NDArray[Any]
 
     def with_masses(self, elements: Sequence[str]) -> Frames:
         """The same with masses that are NaN replaced by those of elements (of NULL: 1 g/mol).
@@ -61,16 +58,16 @@ class Frames:
         InputError
             A name is not that of an element.
         """
-        masses_t = self.masses_t.copy()
-        for t in np.flatnonzero(np.isnan(masses_t)).tolist():
+        masses_y = self.masses_y.copy()
+        for t in np.flatnonzero(np.isnan(masses_y)).tolist():
             name = elements[t] if t < len(elements) else "NULL"
             if name != "NULL" and name not in STANDARD_MASSES:
                 raise InputError(
                     f"the data file has no masses, and {name} (LAMMPS type {t + 1}) is no element "
                     "with a known one: write a section Masses"
                 )
-            masses_t[t] = STANDARD_MASSES.get(name, 1.0)
-        return replace(self, masses_t=masses_t)
+            masses_y[t] = STANDARD_MASSES.get(name, 1.0)
+        return replace(self, masses_y=masses_y)
 
 
 @dataclass(frozen=True)
@@ -79,19 +76,19 @@ class Values:
 
     Attributes
     ----------
-    energies_f : (n_frames,) float64
-    forces_fac : (n_frames, n, 3) float64
-    virials_f : (n_frames, 6) float64
+    energies_z : (n_frames,) float64
+    forces_zac : (n_frames, n, 3) float64
+    virials_zu : (n_frames, 6) float64
         xx yy zz xy xz yz of the pressure without its kinetic part, times the volume.
-    atom_energies_fa : (n_frames, n) float64
+    atom_energies_za : (n_frames, n) float64
     warnings : sequence of str
         Of pair style dp.
     """
 
-    energies_f: NDArray[Any]
-    forces_fac: NDArray[Any]
-    virials_f: NDArray[Any]
-    atom_energies_fa: NDArray[Any]
+    energies_z: NDArray[Any]
+    forces_zac: NDArray[Any]
+    virials_zu: NDArray[Any]
+    atom_energies_za: NDArray[Any]
     warnings: Sequence[str] = ()
 
 
@@ -101,25 +98,25 @@ class Trajectory:
 
     Attributes
     ----------
-    times_s : (n_samples,) float64
+    times_z : (n_samples,) float64
         ps.
-    energies_s : (n_samples,) float64
+    energies_z : (n_samples,) float64
         Total energy (eV).
-    temperatures_s : (n_samples,) float64
+    temperatures_z : (n_samples,) float64
         K.
-    distances_r : (n_bins,) float64
+    distances_h : (n_bins,) float64
         Å.
-    rdf_qr : (n_pairs_of_types, n_bins) float64
+    rdf_uh : (n_pairs_of_types, n_bins) float64
         Radial distribution functions of types 1 1, 1 2, ..., 2 2, ..., averaged over the run.
     warnings : sequence of str
         Of pair style dp.
     """
 
-    times_s: NDArray[Any]
-    energies_s: NDArray[Any]
-    temperatures_s: NDArray[Any]
-    distances_r: NDArray[Any]
-    rdf_qr: NDArray[Any]
+    times_z: NDArray[Any]
+    energies_z: NDArray[Any]
+    temperatures_z: NDArray[Any]
+    distances_h: NDArray[Any]
+    rdf_uh: NDArray[Any]
     warnings: Sequence[str] = ()
 
 
@@ -141,23 +138,23 @@ def read_data(path: Path) -> tuple[Frames, DataFile]:
         job = {"task": "read", "data": str(copy), "atom_style": described.atom_style}
         frames = Frames(**_run(job, {}, f"reading {path}"))
     if not described.masses:
-        frames = replace(frames, masses_t=np.full_like(frames.masses_t, np.nan))
+        frames = replace(frames, masses_y=np.full_like(frames.masses_y, np.nan))
     return frames, described
 
 
 def write_data(frames: Frames, path: Path) -> None:
     """The first frame as a LAMMPS data file of atom style atomic."""
-    (xx, _, _), (xy, yy, _), (xz, yz, zz) = frames.cells_fcc[0].tolist()
+    (xx, _, _), (xy, yy, _), (xz, yz, zz) = frames.cells_zcc[0].tolist()
     with path.open("w") as file:
         file.write(
             f"written by lmp-dp\n\n{len(frames.types_a)} atoms\n"
-            f"{len(frames.masses_t)} atom types\n0 {xx!r} xlo xhi\n0 {yy!r} ylo yhi\n"
+            f"{len(frames.masses_y)} atom types\n0 {xx!r} xlo xhi\n0 {yy!r} ylo yhi\n"
             f"0 {zz!r} zlo zhi\n{xy!r} {xz!r} {yz!r} xy xz yz\n\nMasses\n\n"
         )
-        for number, mass in enumerate(frames.masses_t.tolist(), start=1):
+        for number, mass in enumerate(frames.masses_y.tolist(), start=1):
             file.write(f"{number} {mass!r}\n")
         file.write("\nAtoms # atomic\n\n")
-        atoms = zip(frames.types_a.tolist(), frames.positions_fac[0].tolist(), strict=True)
+        atoms = zip(frames.types_a.tolist(), frames.positions_zac[0].tolist(), strict=True)
         for number, (kind, (x, y, z)) in enumerate(atoms, start=1):
             file.write(f"{number} {kind} {x!r} {y!r} {z!r}\n")
 
@@ -184,6 +181,14 @@ def warnings_of_dp(output: str) -> list[str]:
     """The warnings of pair style dp in LAMMPS's output, each once."""
     found = re.findall(r"^WARNING: (pair_style dp: .*?)(?: \(\S+\))?$", output, re.MULTILINE)
     return list(dict.fromkeys(found))
+
+
+def reason_of(output: str, status: int) -> str:
+    """The line that tells why LAMMPS failed: its error, or the last one of a traceback."""
+    lines = [line.strip() for line in output.splitlines()]
+    errors = [line.partition("ERROR")[2].lstrip(": ") for line in lines if "ERROR" in line]
+    said = [line for line in lines if line]
+    return (errors or said or [f"the process ended with status {status}"])[-1]
 
 
 def evaluate(frames: Frames, pair_styles: Sequence[str], elements: Sequence[str]) -> list[Values]:
@@ -234,17 +239,10 @@ def _run(job: dict[str, Any], arrays: dict[str, Any], what: str) -> dict[str, An
             check=False,
         )
         if done.returncode or not result.exists():
-            raise LammpsRunError(f"{what}: {_reason(done)}")
+            said = f"{done.stdout}\n{done.stderr}"
+            raise LammpsRunError(f"{what}: {reason_of(said, done.returncode)}")
         with np.load(result) as loaded:
             return {
                 name: array.tolist() if name.endswith("warnings") else array
                 for name, array in loaded.items()
             }
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """The line that tells why a worker failed: LAMMPS's error, or the last one of a traceback."""
-    lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines()]
-    errors = [line.partition("ERROR")[2].lstrip(": ") for line in lines if "ERROR" in line]
-    said = [line for line in lines if line]
-    return (errors or said or [f"the process ended with status {done.returncode}"])[-1]

@@ -1,6 +1,6 @@
 """The LAMMPS runs behind `lmp_dp.tools.lammps_frames`, in a process of their own.
 
-Arrays come and go in files of NumPy; axes as there.
+Arrays come and go in files of NumPy.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def _read(log: Path, data: str, atom_style: str) -> Frames:
     n_types = lmp.extract_setting("ntypes")
     return Frames(
         types_a=lmp.numpy.extract_atom("type", nelem=n)[order],
-        masses_t=np.array([masses[t + 1] if masses else np.nan for t in range(n_types)]),
-        positions_fac=(lmp.numpy.extract_atom("x", nelem=n)[order] - low)[None],
-        cells_fcc=cell_cc[None],
+        masses_y=np.array([masses[t + 1] if masses else np.nan for t in range(n_types)]),
+        positions_zac=(lmp.numpy.extract_atom("x", nelem=n)[order] - low)[None],
+        cells_zcc=cell_cc[None],
     )
 
 
@@ -93,11 +93,11 @@ def _with_atoms(log: Path, frames: Frames, pair_style: str, elements: Sequence[s
     n = len(frames.types_a)
     lmp.commands_string(
         "units metal\natom_style atomic\natom_modify map array\nbox tilt large\n"
-        f"region box prism {_prism(frames.cells_fcc[0])}\n"
-        f"create_box {len(frames.masses_t)} box\n"
-        + "".join(f"mass {t} {float(m)!r}\n" for t, m in enumerate(frames.masses_t, start=1))
+        f"region box prism {_prism(frames.cells_zcc[0])}\n"
+        f"create_box {len(frames.masses_y)} box\n"
+        + "".join(f"mass {t} {float(m)!r}\n" for t, m in enumerate(frames.masses_y, start=1))
     )
-    positions_ac = _wrapped(frames.positions_fac[0], frames.cells_fcc[0])
+    positions_ac = _wrapped(frames.positions_zac[0], frames.cells_zcc[0])
     ids = list(range(1, n + 1))
     lmp.create_atoms(n, ids, frames.types_a.tolist(), positions_ac.ravel().tolist())
     lmp.commands_string(f"pair_style {pair_style}\npair_coeff * * {' '.join(elements)}\n")
@@ -114,9 +114,9 @@ def _evaluate(log: Path, frames: Frames, pair_style: str, elements: Sequence[str
         # naming them here has LAMMPS compute them in each run
         "thermo_style custom step pe c_sum c_virial[1]\n"
     )
-    names = ("energies_f", "forces_fac", "virials_f", "atom_energies_fa")
+    names = ("energies_z", "forces_zac", "virials_zu", "atom_energies_za")
     found: dict[str, list[Any]] = {name: [] for name in names}
-    for cell_cc, positions_ac in zip(frames.cells_fcc, frames.positions_fac, strict=True):
+    for cell_cc, positions_ac in zip(frames.cells_zcc, frames.positions_zac, strict=True):
         (xx, _, _), (xy, yy, _), (xz, yz, zz) = cell_cc.tolist()
         lmp.command(
             f"change_box all x final 0 {xx!r} y final 0 {yy!r} z final 0 {zz!r} "
@@ -129,10 +129,10 @@ def _evaluate(log: Path, frames: Frames, pair_style: str, elements: Sequence[str
         if len(order) != n:
             raise RuntimeError(f"LAMMPS lost {n - len(order)} of {n} atoms")
         pressure = np.array(lmp.numpy.extract_compute("virial", 0, 1))
-        found["energies_f"].append(lmp.get_thermo("pe"))
-        found["forces_fac"].append(lmp.numpy.extract_atom("f", nelem=n)[order])
-        found["virials_f"].append(pressure * np.linalg.det(cell_cc) / BAR_PER_EV_PER_A3)
-        found["atom_energies_fa"].append(lmp.numpy.extract_compute("energies", 1, 1)[order])
+        found["energies_z"].append(lmp.get_thermo("pe"))
+        found["forces_zac"].append(lmp.numpy.extract_atom("f", nelem=n)[order])
+        found["virials_zu"].append(pressure * np.linalg.det(cell_cc) / BAR_PER_EV_PER_A3)
+        found["atom_energies_za"].append(lmp.numpy.extract_compute("energies", 1, 1)[order])
     lmp.close()
     arrays = {name: np.array(values) for name, values in found.items()}
     return Values(**arrays, warnings=warnings_of_dp(log.read_text(errors="replace")))
@@ -141,8 +141,8 @@ def _evaluate(log: Path, frames: Frames, pair_style: str, elements: Sequence[str
 def _simulate(log: Path, frames: Frames, job: dict[str, Any]) -> Trajectory:
     lmp = _with_atoms(log, frames, job["pair_style"], job["elements"])
     steps = job["steps"]
-    timestep = 0.00025 if frames.masses_t.min() < LIGHT else 0.001
-    n_types = len(frames.masses_t)
+    timestep = 0.00025 if frames.masses_y.min() < LIGHT else 0.001
+    n_types = len(frames.masses_y)
     pairs = [f"{i} {j}" for i in range(1, n_types + 1) for j in range(i, n_types + 1)]
     every = max(1, steps // SAMPLES)
     samples = steps // every
@@ -167,11 +167,11 @@ def _simulate(log: Path, frames: Frames, job: dict[str, Any]) -> Trajectory:
     )
     lmp.close()
     return Trajectory(
-        times_s=np.arange(samples + 1) * every * timestep,
-        energies_s=energies[:, 0],
-        temperatures_s=energies[:, 1],
-        distances_r=rdf[:, 0],
-        rdf_qr=rdf[:, 1:].T,
+        times_z=np.arange(samples + 1) * every * timestep,
+        energies_z=energies[:, 0],
+        temperatures_z=energies[:, 1],
+        distances_h=rdf[:, 0],
+        rdf_uh=rdf[:, 1:].T,
         warnings=warnings_of_dp(log.read_text(errors="replace")),
     )
 

@@ -1,4 +1,4 @@
-"""Types of command-line options: numbers within bounds, refused with a sentence."""
+"""Command-line options that tools share: numbers within bounds, refused with a sentence."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def not_negative_number(text: str) -> float:
     if not 0.0 <= number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is no finite number of at least 0")
     return number
+
+
+def add_system(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is simulated."""
+    parser.add_argument(
+        "--data", required=True, metavar="FILE", help="LAMMPS data file (units metal, periodic)"
+    )
+    parser.add_argument(
+        "--elements", nargs="+", default=[], metavar="NAME",
+        help="element of each LAMMPS type, as after pair_coeff * * (default: the model's order)",
+    )  # fmt: skip
 
 
 def _whole(text: str, least: int) -> int:

@@ -21,19 +21,7 @@ import numpy as np
 from lmp_dp.engine import Potential, periodic
 from lmp_dp.errors import LmpDpError
 from lmp_dp.model import DeepPotential, ReferenceFrame
-
-#: Largest deviations from the source that pass (eV per atom, eV/Å, eV). float64: summation order
-#: alone (observed 1e-13) with a margin; float32: some 10 units in the last place (6e-8) of
-#: intermediate values of order 10, and of forces relative to their norm. Tables are made for a
-#: relative error of 1e-9 of G, slopes and sums over neighbours make it a hundred times more.
-#: half: the source computed its nets in float16 or bfloat16, of which 10 units in the last place
-#: (4e-3) are meant, of values of order 1 or of the largest force and virial (`_tolerances`).
-TOLERANCES = {
-    "float64": {"energy_per_atom": 1e-10, "force": 1e-9, "virial": 1e-8},
-    "compressed": {"energy_per_atom": 1e-8, "force": 1e-6, "virial": 1e-5},
-    "float32": {"energy_per_atom": 1e-5, "force": 1e-3, "virial": 1e-2},
-    "half": {"energy_per_atom": 4e-2, "force": 4e-2, "virial": 4e-1},
-}
+from lmp_dp.tools.tolerances import Limits, limits
 
 #: `model_version` of graphs that today's deepmd-kit runs only after its own convert-from: those
 #: of DeePMD-kit 0.x and 1.x, which carry none, and of 2.0.
@@ -77,7 +65,8 @@ def verify(model: DeepPotential, backend: str = "reference") -> dict[str, Any]:
         "force": float(np.abs(result.forces - frame.forces_ac).max(initial=0.0)),
         "virial": float(np.abs(result.virial - frame.virial_cc).max()),
     }
-    tolerances = _tolerances(model, frame)
+    allowed = _limits(model, frame)
+    tolerances = {name: getattr(allowed, name) for name in deviations}
     return {
         "passed": all(deviations[name] <= tolerances[name] for name in tolerances),
         "backend": backend,
@@ -87,18 +76,14 @@ def verify(model: DeepPotential, backend: str = "reference") -> dict[str, Any]:
     }
 
 
-def _tolerances(model: DeepPotential, frame: ReferenceFrame) -> dict[str, float]:
+def _limits(model: DeepPotential, frame: ReferenceFrame) -> Limits:
     if model.provenance.half_precision:
-        found = TOLERANCES["half"]
-        force, virial = np.abs(frame.forces_ac).max(initial=0.0), np.abs(frame.virial_cc).max()
-        return {
-            "energy_per_atom": found["energy_per_atom"],
-            "force": found["force"] * max(1.0, float(force)),
-            "virial": found["virial"] * max(1.0, float(virial) / 10.0),
-        }
-    if model.precision == "float64":
-        return TOLERANCES["compressed" if model.descriptor.tables else "float64"]
-    return TOLERANCES["float32"]
+        kind = "half"
+    elif model.precision != "float64":
+        kind = "float32"
+    else:
+        kind = "compressed" if model.tables else "exact"
+    return limits(kind, model.rcut, frame.forces_ac, frame.virial_cc)
 
 
 # --------------------------------------------------------------------------- the source
@@ -211,8 +196,8 @@ def _selection_is_unique(
     positions_ac: np.ndarray, cell_cc: np.ndarray, types_a: np.ndarray, model: DeepPotential
 ) -> bool:
     """Whether the nearest `sel` neighbours of each element are told apart from the next one."""
-    sel_t = model.descriptor.sel_t
-    lists = periodic.build(positions_ac, types_a, cell_cc, model.descriptor.rcut).neighbourhood
+    sel_t = model.descriptor.environment.sel_t
+    lists = periodic.build(positions_ac, types_a, cell_cc, model.rcut).neighbourhood
     assert lists.offsets_n is not None
     assert lists.neighbours_p is not None
     centre_p = np.repeat(np.arange(len(types_a)), np.diff(lists.offsets_n))

@@ -1,6 +1,6 @@
 """A CUDA device without a GPU: the kernels' own sources, compiled by g++ and run on one core.
 
-The twin of `lmp_dp.engine.cuda_device.CudaDevice`. It is slower than a GPU and stricter:
+The twin of `lmp_dp.engine.gpu.device.CudaDevice`. It is slower than a GPU and stricter:
 
 * Each array argument of a launch is a copy that ends where unmapped memory begins, and starts
   behind up to a page of NaNs: an access beyond the array stops the kernel, with its line in the
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from lmp_dp.engine.cuda_device import CaptureRefused
+from lmp_dp.engine.gpu.device import CaptureRefused
 
 FOLDER = Path(__file__).parent
 BLOCK = 128
@@ -279,7 +279,7 @@ class EmulatedDevice:
         records_products: bool = False,
     ) -> None:
         if source is None:
-            from lmp_dp.engine.kernels import cuda
+            from lmp_dp.engine.gpu import kernels as cuda
 
             source = cuda.source()
         if seed is None:

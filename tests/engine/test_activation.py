@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmp_dp.engine.activation import value_and_slope
+from lmp_dp.engine.activation import curvature, value_and_slope
 from lmp_dp.model.network import ACTIVATIONS, canonical_activation
 
 Z = np.concatenate([np.linspace(-12, 12, 401) + 0.0031, [-700.0, 700.0]])
@@ -65,3 +65,15 @@ def test_names() -> None:
         canonical_activation("swish")
     with pytest.raises(Exception, match="'x' is not a number"):
         canonical_activation("silut:x")
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_curvature_is_the_derivative_of_the_slope(name: str) -> None:
+    name = "silut:1.5" if name == "silut" else name
+    z = np.linspace(-8, 8, 320) + 0.0031
+    z = z[np.abs(z - 1.5) > 1e-3]
+    if name.startswith("relu"):
+        z = z[(np.abs(z) > 1e-3) & (np.abs(z - 6) > 1e-3)]
+    step = 1e-5
+    slope = [value_and_slope(name, z + s)[1] for s in (step, -step)]
+    np.testing.assert_allclose(curvature(name, z), (slope[0] - slope[1]) / (2 * step), atol=1e-8)

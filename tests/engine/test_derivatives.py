@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conftest import needs_tensorflow, recorded_frames
+from conftest import recorded_frames
 from lmp_dp import Potential
 
 BACKENDS = ("reference", "cpu")
@@ -19,7 +19,6 @@ def frame_of(name: str, kind: str):
     return next(f for f in recorded_frames(name) if f.name.endswith(f"/{kind}"))
 
 
-@needs_tensorflow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", MODELS)
 def test_forces_are_minus_the_gradient(name: str, backend: str, converted) -> None:
@@ -38,7 +37,6 @@ def test_forces_are_minus_the_gradient(name: str, backend: str, converted) -> No
             )
 
 
-@needs_tensorflow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", MODELS)
 def test_virial_is_minus_the_strain_derivative(name: str, backend: str, converted) -> None:
@@ -61,7 +59,6 @@ def test_virial_is_minus_the_strain_derivative(name: str, backend: str, converte
             assert virial[a, b] == pytest.approx(-derivative, abs=20 * TOLERANCE)
 
 
-@needs_tensorflow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_symmetries(backend: str, converted) -> None:
     """Translation, lattice shifts, permutation and rotation; sums of per-atom values."""
@@ -87,7 +84,6 @@ def test_symmetries(backend: str, converted) -> None:
     np.testing.assert_allclose(base.virial, base.virial.T, atol=1e-10)
 
 
-@needs_tensorflow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_absent_atoms_are_invisible(backend: str, converted) -> None:
     potential = Potential(converted("oh_one_sided"), backend=backend)

@@ -9,10 +9,11 @@ import pytest
 
 from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp import Potential
-from lmp_dp.engine import cuda_device
+from lmp_dp.engine.gpu import device as cuda_device
 from lmp_dp.errors import RangeError
-from lmp_dp.model import DeepPotential, Descriptor, Fitting, Layer, Network
+from lmp_dp.model import DeepPotential, Fitting, Layer, Network
 from lmp_dp.tools.compress import compress
+from small_model import se_e2_a
 
 RCUT = 3.0
 #: sel of three elements: too small, none at all, and enough for all that are excluded.
@@ -35,7 +36,7 @@ def model(excluded: tuple[tuple[int, int], ...], seed: int) -> DeepPotential:
 
     return DeepPotential(
         ("O", "H", "C"),
-        Descriptor(
+        se_e2_a(
             rcut=RCUT,
             rcut_smth=0.5,
             sel_t=SEL,
@@ -44,7 +45,7 @@ def model(excluded: tuple[tuple[int, int], ...], seed: int) -> DeepPotential:
             davg_tk=np.tile([0.1, 0.0, 0.0, 0.0], (3, 1)),
             dstd_tk=np.full((3, 4), 0.3),
             net_tt=net_tt,
-            embeddings=tuple(Network((layer(1, 4),)) for _ in used),
+            embeddings=(Network((layer(1, 4),)) for _ in used),
         ),
         Fitting(
             tuple(Network((layer(8, 5), layer(5, 1, "linear"))) for _ in range(3)),

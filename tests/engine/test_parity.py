@@ -10,43 +10,15 @@ from conftest import (
     TRAINED,
     Frame,
     needs_deepmd,
-    needs_tensorflow,
     recorded_frames,
     source_graph,
 )
 from lmp_dp import Potential
+from parity import FLOAT64, deviations, tolerances
 
 BACKENDS = ("reference", "cpu")
-#: eV per atom, eV/Å, eV, eV. float64: the project's contract (round-off is 1e-13 here).
-FLOAT64 = {"energy": 1e-10, "forces": 1e-9, "virial": 1e-8, "atom_energies": 1e-9}
-#: float32 nets: 50 units in the last place (6e-8) of values up to ~1, on sums over <= 100 slots.
-FLOAT32 = {"energy": 3e-6, "forces": 3e-6, "virial": 3e-5, "atom_energies": 3e-6}
-#: The source evaluates the nets in float16 (unit in the last place 1e-3), lmp_dp in float32.
-FLOAT16 = {"energy": 3e-3, "forces": 3e-3, "virial": 3e-2, "atom_energies": 3e-3}
 
 
-def tolerances(model: str, precision: str) -> dict[str, float]:
-    if model == "oh_mixed_precision":
-        return FLOAT16
-    return FLOAT64 if precision == "float64" else FLOAT32
-
-
-def deviations(potential: Potential, frame: Frame) -> dict[str, float]:
-    result = potential.evaluate(
-        frame.positions, frame.types, frame.cell, fparam=frame.fparam, aparam=frame.aparam
-    )
-    return {
-        "energy": abs(result.energy - frame.energy) / len(frame.types),
-        "forces": np.abs(result.forces - frame.forces).max(),
-        "virial": max(
-            np.abs(result.virial - frame.virial).max(),
-            np.abs(result.atom_virials - frame.atom_virials).max(),
-        ),
-        "atom_energies": np.abs(result.atom_energies - frame.atom_energies).max(),
-    }
-
-
-@needs_tensorflow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", RECORDED)
 def test_agrees_with_recorded_values(name: str, backend: str, converted) -> None:
@@ -108,7 +80,6 @@ def test_shipped_model_files_prove_themselves(name: str, request) -> None:
         assert outcome["passed"], outcome
 
 
-@needs_tensorflow
 def test_cpu_backend_does_not_depend_on_threads(converted) -> None:
     frame = recorded_frames("water")[1]
     one, two = (
@@ -122,7 +93,6 @@ def test_cpu_backend_does_not_depend_on_threads(converted) -> None:
     np.testing.assert_array_equal(one.virial, two.virial)
 
 
-@needs_tensorflow
 def test_precision_can_be_chosen(converted) -> None:
     frame = next(f for f in recorded_frames("water") if f.name.endswith("periodic"))
     single = Potential(converted("water"), precision="float32")

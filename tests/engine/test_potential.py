@@ -10,7 +10,7 @@ import pytest
 
 from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp import Potential
-from lmp_dp.engine import cuda_device
+from lmp_dp.engine.gpu import device as cuda_device
 from lmp_dp.errors import BackendError, InputError, ModelFileError
 
 
@@ -211,11 +211,10 @@ def test_backends_of_the_wrong_kind(water_model, backend) -> None:
 
 @pytest.mark.parametrize("text", ["²", "٣", "2²", "0", "-1", "1.5", "9" * 5000])
 def test_omp_num_threads_that_is_no_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lmp_dp.lammps import pair_style
-    from lmp_dp.threads import thread_count
+    from lmp_dp.threads import thread_count, threads_per_rank
 
     monkeypatch.setenv("OMP_NUM_THREADS", text)
-    for count in (thread_count, lambda: pair_style.threads_per_rank(1, 1)):
+    for count in (thread_count, lambda: threads_per_rank(1, 1)):
         with pytest.raises(
             InputError, match=r"OMP_NUM_THREADS is '.*', expected a positive number"
         ):

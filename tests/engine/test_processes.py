@@ -18,7 +18,8 @@ from threadpoolctl import ThreadpoolController
 
 from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp import Potential
-from lmp_dp.engine import cuda_device, process
+from lmp_dp.engine import process
+from lmp_dp.engine.gpu import device as cuda_device
 from lmp_dp.errors import BackendError
 from small_model import small_model
 

@@ -34,11 +34,13 @@ from hypothesis import strategies as st
 
 from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp import Potential
-from lmp_dp.engine import cuda_device, network
-from lmp_dp.model import DeepPotential, Descriptor, Fitting, Layer, Network
+from lmp_dp.engine import network
+from lmp_dp.engine.gpu import device as cuda_device
+from lmp_dp.model import DeepPotential, Fitting, Layer, Network
 from lmp_dp.model.network import ACTIVATIONS
 from lmp_dp.model.precision import cast
 from lmp_dp.tools.compress import compress
+from small_model import se_e2_a
 
 #: Models in CI; the emulated device takes every second of them.
 MODELS, GPU_EVERY = 200, 2
@@ -74,7 +76,7 @@ class Case:
 
     def __repr__(self) -> str:
         d, fitting = self.model.descriptor, self.model.fitting
-        nets = [("embedding", net) for net in d.embeddings]
+        nets = [("embedding", net) for net in d.nets.embeddings]
         nets += [("fitting", net) for net in fitting.nets]
         lines = [
             f"{kind} {net.n_in} "
@@ -88,8 +90,9 @@ class Case:
         frame = self.frame
         return "\n".join(
             [
-                f"Case: precision {self.model.precision}, sel {d.sel_t}, axis {d.axis_neuron}, "
-                f"net_tt {d.net_tt.tolist()}, {len(d.tables)} tables, "
+                f"Case: precision {self.model.precision}, "
+                f"sel {d.environment.sel_t}, axis {d.axis_neuron}, "
+                f"net_tt {d.nets.net_tt.tolist()}, {len(d.nets.tables)} tables, "
                 f"vacuum {fitting.subtract_vacuum_t}, {fitting.n_fparam} fparam, "
                 f"{fitting.n_aparam} aparam, {len(frame.types)} atoms, cell {frame.cell}",
                 *lines,
@@ -161,7 +164,7 @@ def descriptors(draw: Any, rng: Any, dtype: str, n_types: int, roomy: bool) -> A
     sel_t = np.array(draw(st.lists(sel, min_size=n_types, max_size=n_types)))
     if n_types > 1 and draw(st.sampled_from([False] * 5 + [True])):
         sel_t[rng.integers(n_types)] = 0
-    return Descriptor(
+    return se_e2_a(
         rcut=RCUT,
         rcut_smth=draw(st.sampled_from([0.0, 0.5, 3.5])),
         sel_t=sel_t,
@@ -171,7 +174,7 @@ def descriptors(draw: Any, rng: Any, dtype: str, n_types: int, roomy: bool) -> A
         davg_tk=arrays(rng, "float64", n_types, 4, size=0.0 if roomy else 0.2),
         dstd_tk=rng.uniform(0.3, 1.5, (n_types, 4)),
         net_tt=net_tt,
-        embeddings=tuple(embeddings),
+        embeddings=embeddings,
     )
 
 
@@ -236,8 +239,8 @@ def evaluated(model: DeepPotential, backend: str, frame: Frame) -> tuple[dict[st
 
 
 def has_kinks(model: DeepPotential) -> bool:
-    d = model.descriptor
-    nets = (*(() if d.tables else d.embeddings), *model.fitting.nets)
+    of_pairs = model.descriptor.nets
+    nets = (*(() if of_pairs.tables else of_pairs.embeddings), *model.fitting.nets)
     return any(layer.activation in KINKED for net in nets for layer in net.layers)
 
 
@@ -290,7 +293,7 @@ def run(n_models: int, gpu_every: int, figures: dict[Any, float]) -> None:
         count += 1
         backends = ["cpu", *["gpu"] * (count % gpu_every == 0)]
         for (backend, name), found in deviations(case, backends).items():
-            key = backend, name, case.model.precision, bool(case.model.descriptor.tables)
+            key = backend, name, case.model.precision, bool(case.model.tables)
             figures[key] = max(figures[key], found)
 
     compare()
@@ -340,7 +343,7 @@ def test_fitting_nets_that_tensorflow_does_not_make(
     one = np.ones(n_parameters)
     model = DeepPotential(
         ("A",),
-        Descriptor(
+        se_e2_a(
             rcut=RCUT,
             rcut_smth=0.5,
             sel_t=np.array([20]),

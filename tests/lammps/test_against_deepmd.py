@@ -6,7 +6,7 @@ them (which is a test of ``clear`` by itself).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,7 @@ import pytest
 
 from conftest import INPUTS, TRAINED, needs_deepmd
 from lammps_runs import BAR, dump, run_lammps, thermo
-from lmp_dp.model import load, save
-from lmp_dp.tools.compress import compress
+from lmp_dp.tools import tolerances
 
 OUTPUT = """
 compute pe all pe/atom
@@ -76,7 +75,7 @@ change_box all x scale 1.03 y scale 0.96 remap
 ALLOY = (INPUTS / "in.alloy_nvt").read_text().split("pair_style")[0]
 
 #: name -> (script of a style, eV per atom, eV/Å, eV) that must agree.
-EXACT = (1e-10, 1e-9, 1e-8)
+EXACT = tolerances.EXACT[:3]
 #: After n steps of dynamics round-off has grown; the issue's bound on energies along a run.
 DYNAMIC = (1e-6, 1e-4, 1e-2)
 SITUATIONS = {
@@ -255,12 +254,13 @@ def dp_on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dp_compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dp_compressed(
+    tmp_path_factory: pytest.TempPathFactory, compressed_file: Callable[[str], Path]
+) -> Path:
     """Folder with what pair dp wrote with compressed models."""
     folder = tmp_path_factory.mktemp("dp_compressed")
-    for name in TRAINED:
-        save(compress(load(INPUTS / "models" / f"{name}.h5")), folder / f"{name}.h5")
-    run_lammps(script("dp", folder), folder)
+    (models,) = {compressed_file(name).parent for name in TRAINED}
+    run_lammps(script("dp", models), folder)
     return folder
 
 

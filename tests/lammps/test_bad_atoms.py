@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,6 @@ from lmp_dp.engine import Neighbourhood
 from lmp_dp.engine.neighbourhood import Result
 from lmp_dp.errors import RangeError
 from lmp_dp.lammps import bad_atoms
-from lmp_dp.model import load, save
-from lmp_dp.tools.compress import compress
 
 COPPER = """
 units metal
@@ -52,10 +51,8 @@ def ended(model: Path, commands: str, folder: Path, ranks: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory, cu_model: Path) -> Path:
-    path = tmp_path_factory.mktemp("tables") / "cu.h5"
-    save(compress(load(cu_model)), path)
-    return path
+def tables(compressed_file: Callable[[str], Path]) -> Path:
+    return compressed_file("cu")
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -137,7 +134,7 @@ from lmp_dp.lammps import launcher, pair_style
 compute = pair_style.PairStyle.compute
 
 def failing(self):
-    if os.environ["PMI_RANK"] == "1" and self.shared.step == 3:
+    if os.environ["PMI_RANK"] == "1" and self.shared.step.timestep == 3:
         raise ZeroDivisionError("on purpose")
     compute(self)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import site
 import subprocess
 import sys
+import venv
 from pathlib import Path
+
+import pytest
 
 from lammps_runs import environment, run_lammps
 from lmp_dp.lammps import libraries
+
+needs_libpython = pytest.mark.skipif(
+    libraries.libpython() is None, reason="this Python has no shared library"
+)
 
 SCRIPT = """
 units metal
@@ -96,3 +105,69 @@ def test_a_python_that_does_not_know_the_environment(tmp_path: Path, cu_model: P
     )
     assert done.returncode == 0, done.stderr
     assert "done" in done.stdout.splitlines(), done.stdout
+
+
+def installed_elsewhere(folder: Path) -> Path:
+    """A plugin in a virtual environment of its own, whose Python knows what this one knows."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    lines = [f"import site; site.addsitedir({path!r})" for path in site.getsitepackages()]
+    (packages / "other.pth").write_text("\n".join(lines))
+    plugin = packages / "lmp_dp/lammps/plugin"
+    plugin.mkdir(parents=True)
+    shutil.copy(libraries.PLUGIN, plugin)
+    return plugin
+
+
+def run_the_bare_program(plugin: Path, cu_model: Path, **variables: str) -> tuple[int, str]:
+    """LAMMPS's executable itself: no script of the lammps package has prepared the process."""
+    liblammps, libmpi = libraries.liblammps(), libraries.libmpi()
+    assert liblammps is not None
+    assert libmpi is not None
+    script = (
+        SCRIPT.format(model=cu_model) + 'variable python getenv LMP_DP_PYTHON\nprint "${python}"\n'
+    )
+    names = ("LMP_DP_PYTHON", "LMP_DP_LIBPYTHON", "PYTHONPATH", "VIRTUAL_ENV")
+    done = subprocess.run(
+        [liblammps.with_name("lmp"), "-log", "none"],
+        input=script,
+        env={name: value for name, value in environment().items() if name not in names}
+        | {"LAMMPS_PLUGIN_PATH": str(plugin), "LD_LIBRARY_PATH": str(libmpi.parent)}
+        | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@needs_libpython
+def test_the_plugin_finds_the_environment_that_it_lies_in(tmp_path: Path, cu_model: Path) -> None:
+    """The build knew of no Python, PATH names none: there is only the place of the plugin."""
+    folder = tmp_path / "it's an environment"
+    code, output = run_the_bare_program(installed_elsewhere(folder), cu_model, PATH="/nowhere")
+    assert code == 0, output
+    lines = output.splitlines()
+    assert "done" in lines
+    version = f"python3.{sys.version_info.minor}"
+    assert f"{folder}/bin/{version}" in lines
+
+
+@needs_libpython
+def test_a_plugin_outside_of_any_environment_asks_path(tmp_path: Path, cu_model: Path) -> None:
+    shutil.copy(libraries.PLUGIN, tmp_path)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    code, output = run_the_bare_program(tmp_path, cu_model, PATH=path)
+    assert code == 0, output
+    assert "done" in output.splitlines()
+
+
+def test_without_any_python_the_way_out_is_named(tmp_path: Path, cu_model: Path) -> None:
+    shutil.copy(libraries.PLUGIN, tmp_path)
+    code, output = run_the_bare_program(tmp_path, cu_model, PATH="/nowhere")
+    assert code == 1, output
+    assert (
+        "python3 has no shared libpython that could run inside LAMMPS: start LAMMPS with" in output
+    )

@@ -11,9 +11,9 @@ def test_ghosts_are_added_to_their_owners() -> None:
     tags_a = np.array([7, 3, 5, 3, 3, 7])  # three local atoms, then ghosts of the atoms 3, 3 and 7
     owners = GhostOwners(tags_a, 3)
     assert owners.orphans.tolist() == []
-    values_ak = np.arange(12.0).reshape(6, 2)
-    assert owners.fold(values_ak).tolist() == [[10.0, 12.0], [16.0, 19.0], [4.0, 5.0]]
-    assert values_ak[0].tolist() == [0.0, 1.0]  # the input is left alone
+    values_au = np.arange(12.0).reshape(6, 2)
+    assert owners.fold(values_au).tolist() == [[10.0, 12.0], [16.0, 19.0], [4.0, 5.0]]
+    assert values_au[0].tolist() == [0.0, 1.0]  # the input is left alone
 
 
 def test_orphans_are_named_and_left_out() -> None:

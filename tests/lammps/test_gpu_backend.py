@@ -18,7 +18,7 @@ PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(TESTS)!r})
 from cuda_emulation.emulated_device import EmulatedDevice
-from lmp_dp.engine import cuda_device
+from lmp_dp.engine.gpu import device as cuda_device
 
 cuda_device.CudaDevice = lambda index: EmulatedDevice()
 cuda_device.device_count = lambda: 1

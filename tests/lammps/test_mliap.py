@@ -14,13 +14,13 @@ import pytest
 from mliap_stand_in import HostData, KokkosData
 
 from conftest import recorded_frames
+from lammps_frames import SIX
 from lmp_dp import Potential
 from lmp_dp.engine import periodic
 from lmp_dp.errors import InputError, ModelFileError, RangeError
 from lmp_dp.lammps.mliap import DpMliap
 
 KINDS = pytest.mark.parametrize("kind", [HostData, KokkosData])
-SIX = ([0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2])  # xx yy zz xy xz yz
 
 
 def lists_of(frame, model: DpMliap, types=None) -> periodic.PeriodicNeighbourhood:

@@ -188,7 +188,7 @@ def test_other_cutoffs_and_gaps_in_the_ids(
 ) -> None:
     """The deviations are those of the models run one by one (which other tests verify)."""
     models = [converted(name) for name in ("oh_one_sided", "oh_two_sided")]
-    assert [load(model).descriptor.rcut for model in models] == pytest.approx([4.0, 4.3])
+    assert [load(model).rcut for model in models] == pytest.approx([4.0, 4.3])
     gaps = "group some id 3 8 100:120\ndelete_atoms group some compress no"
     keywords = "out_freq 1 atomic"
     text = run_0("both", models, keywords, gaps)
@@ -221,16 +221,20 @@ def test_other_cutoffs_and_gaps_in_the_ids(
 
 def reversed_types(model: DeepPotential) -> DeepPotential:
     """The same two-element model with its elements in the opposite order."""
-    d, fitting = model.descriptor, model.fitting
+    d, environment, fitting = model.descriptor, model.descriptor.environment, model.fitting
     return dataclasses.replace(
         model,
         type_map=model.type_map[::-1],
         descriptor=dataclasses.replace(
             d,
-            sel_t=d.sel_t[::-1],
-            davg_tk=d.davg_tk[::-1],
-            dstd_tk=d.dstd_tk[::-1],
-            net_tt=d.net_tt[::-1, ::-1],
+            environment=dataclasses.replace(
+                environment,
+                sel_t=environment.sel_t[::-1],
+                davg_tk=environment.davg_tk[::-1],
+                dstd_tk=environment.dstd_tk[::-1],
+                excluded_tt=environment.excluded_tt[::-1, ::-1],
+            ),
+            nets=dataclasses.replace(d.nets, net_tt=d.nets.net_tt[::-1, ::-1]),
         ),
         fitting=dataclasses.replace(
             fitting,

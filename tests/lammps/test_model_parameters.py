@@ -17,6 +17,7 @@ from lmp_dp.errors import InputError
 from lmp_dp.lammps.arguments import read_arguments
 from lmp_dp.lammps.model_parameters import check
 from lmp_dp.model import Network, load, save
+from lmp_dp.tools import tolerances
 
 START = """
 units {units}
@@ -74,7 +75,7 @@ SITUATIONS = {
 }
 #: eV per atom, eV/Å (or relative to the largest force, if that is more), eV: round-off of float64,
 #: and 50 units in the last place (6e-8) of float32, on sums over 192 atoms.
-EXACT = (1e-10, 1e-9, 1e-8)
+EXACT = tolerances.EXACT[:3]
 FLOAT32 = (3e-6, 3e-6, 1e-3)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from lmp_dp.errors import InputError, LmpDpError
-from lmp_dp.lammps import libraries, pair_style, type_table
+from lmp_dp.lammps import bridge, calls, libraries, type_table, virials
 from lmp_dp.lammps.arguments import Arguments, read_arguments
-from lmp_dp.lammps.bridge import Bridge, View
+from lmp_dp.lammps.bridge import View
 from lmp_dp.lammps.units import units_of
+from lmp_dp.threads import threads_per_rank
 
 
 def test_arguments_of_pair_style() -> None:
@@ -58,9 +62,9 @@ def test_threads_per_rank(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(own)))
-    assert pair_style.threads_per_rank(local_size, node_cores) == expected
+    assert threads_per_rank(local_size, node_cores) == expected
     monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
-    assert pair_style.threads_per_rank(local_size, node_cores) == 3
+    assert threads_per_rank(local_size, node_cores) == 3
 
 
 def test_model_types() -> None:
@@ -146,20 +150,67 @@ def test_a_view_follows_memory_without_copies() -> None:
 def test_per_atom_virials_in_lammps_order() -> None:
     force, r = np.array([1.0, 2.0, 3.0]), np.array([10.0, 200.0, 3000.0])
     virial = np.outer(force, r)[None]  # [force, r]
-    xx, yy, zz, xy, xz, yz, yx, zx, zy = pair_style._all9(virial)[0]
+    xx, yy, zz, xy, xz, yz, yx, zx, zy = virials.centroid9(virial)[0]
     assert (xx, yy, zz) == (10.0, 400.0, 9000.0)
     assert (xy, xz, yz) == (r[0] * force[1], r[0] * force[2], r[1] * force[2])
     assert (yx, zx, zy) == (r[1] * force[0], r[2] * force[0], r[2] * force[1])
     expected = [xx, yy, zz, (xy + yx) / 2, (xz + zx) / 2, (yz + zy) / 2]
-    assert pair_style._symmetric6(virial)[0].tolist() == expected
+    assert virials.symmetric6(virial)[0].tolist() == expected
 
 
-def test_a_plugin_of_another_version_is_refused() -> None:
-    import ctypes
+def plugin_with(fields: dict[str, bridge.Place]) -> bridge.Bridge:
+    """The table that a plugin with these fields would hand over."""
+    table = [bridge.Field(name.encode(), *place) for name, place in fields.items()]
+    size = ctypes.sizeof(bridge.Bridge)
+    return bridge.Bridge(size, len(table), (bridge.Field * len(table))(*table))
 
-    bridge = Bridge()
-    with pytest.raises(LmpDpError, match="install lmp-dp again"):
-        pair_style.connect(ctypes.addressof(bridge))
+
+def with_two_swapped(fields: dict[str, bridge.Place]) -> None:
+    fields["step.x"], fields["step.f"] = fields["step.f"], fields["step.x"]
+
+
+def with_one_more(fields: dict[str, bridge.Place]) -> None:
+    """In the middle: everything behind it moves."""
+    start = fields["step.scale"][0]
+    for name, (offset, size) in fields.items():
+        fields[name] = (offset + 8 * (offset >= start), size)
+    fields["step.pressure"] = (start, 8)
+
+
+def with_one_less(fields: dict[str, bridge.Place]) -> None:
+    del fields["parameters.groups"]
+
+
+def with_a_wider_one(fields: dict[str, bridge.Place]) -> None:
+    """In padding, so that nothing moves."""
+    offset, size = fields["run.watching"]
+    assert fields["step"][0] == offset + 2 * size
+    fields["run.watching"] = (offset, 2 * size)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_two_swapped, "step.x is 8 bytes at {f} there, 8 bytes at {x} here"),
+        (with_one_more, "step.pressure is 8 bytes at {scale} there, absent here"),
+        (with_one_less, "parameters.groups is absent there, 8 bytes at"),
+        (with_a_wider_one, "run.watching is 8 bytes at"),
+    ],
+)
+def test_a_plugin_with_another_field_is_refused(change: Callable, message: str) -> None:
+    fields = bridge.places(bridge.Shared)
+    offsets = {name: fields[f"step.{name}"][0] for name in ("x", "f", "scale")}
+    change(fields)
+    table = plugin_with(fields)
+    with pytest.raises(LmpDpError, match=re.escape(message.format(**offsets)) + ".*install lmp-dp"):
+        calls.connect(ctypes.addressof(table))
+    assert not table.settings
+
+
+def test_a_plugin_with_another_table_is_refused() -> None:
+    table = bridge.Bridge(96, 123, None)
+    with pytest.raises(LmpDpError, match=r"Bridge is 96 bytes at 0 there.*install lmp-dp again"):
+        calls.connect(ctypes.addressof(table))
 
 
 def test_libraries_are_found() -> None:

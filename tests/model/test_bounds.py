@@ -17,12 +17,13 @@ import pytest
 from lmp_dp import cli
 from lmp_dp.errors import ModelFileError
 from lmp_dp.model import load, save
-from lmp_dp.model.hdf5 import seal
+from lmp_dp.model.file.container import seal
 from lmp_dp.model.network import canonical_activation
 from small_model import full_model
 
 Change = Callable[[h5py.File], None]
-NET, TABLE, FIT = "descriptor/embedding/net_0", "descriptor/table/net_0", "fitting/net_0"
+ENV, NETS, FIT = "descriptor/environment", "descriptor/nets", "fitting/nets/0"
+NET, TABLE = f"{NETS}/embeddings/0", f"{NETS}/tables/0"
 
 
 @pytest.fixture(scope="module")
@@ -63,53 +64,53 @@ def attribute(name: str, value: object) -> Change:
 
 def wrap_round(file: h5py.File) -> None:
     """Four cells of 2^62 pieces more: in 64 bits the sum is what it was."""
-    file[f"{TABLE}/pieces_q"][:4] += 2**62
+    file[f"{TABLE}/pieces_h"][:4] += 2**62
 
 
 def rank_zero(file: h5py.File) -> None:
-    for name in ("coefficients_pkr", "basis_rm"):
+    for name in ("coefficients_veq", "basis_qm"):
         old = file[f"{TABLE}/{name}"][()]
-        replace(f"{TABLE}/{name}", old[:0] if name == "basis_rm" else old[:, :, :0])(file)
+        replace(f"{TABLE}/{name}", old[:0] if name == "basis_qm" else old[:, :, :0])(file)
 
 
 WRONG = {
     "descriptor": [
-        (attribute("descriptor@rcut", np.inf), "rcut is inf, expected 0.1 to 1000"),
-        (attribute("descriptor@rcut", np.nan), "found 0.5 and nan"),
-        (attribute("descriptor@rcut", 1e9), "rcut is 1000000000.0, expected"),
-        (attribute("descriptor@rcut_smth", np.nextafter(4.5, 0)), "the same in float32"),
-        (attribute("descriptor@rcut", "4.5"), "@rcut has the unusable value '4.5'"),
-        (attribute("descriptor@rcut", [4.5]), "@rcut is not a plain number"),
-        (attribute("descriptor@n_norm", 2**62), "n_norm is 4611686018427387904"),
-        (attribute("descriptor@n_norm", 0), "n_norm is 0"),
-        (attribute("descriptor@n_norm", 12.9), "@n_norm has the unusable value"),
+        (attribute(f"{ENV}@rcut", np.inf), "rcut is inf, expected 0.1 to 1000"),
+        (attribute(f"{ENV}@rcut", np.nan), "found 0.5 and nan"),
+        (attribute(f"{ENV}@rcut", 1e9), "rcut is 1000000000.0, expected"),
+        (attribute(f"{ENV}@rcut_smth", np.nextafter(4.5, 0)), "the same in float32"),
+        (attribute(f"{ENV}@rcut", "4.5"), "@rcut has the unusable value '4.5'"),
+        (attribute(f"{ENV}@rcut", [4.5]), "@rcut is not a plain number"),
+        (attribute(f"{ENV}@n_norm", 2**62), "n_norm is 4611686018427387904"),
+        (attribute(f"{ENV}@n_norm", 0), "n_norm is 0"),
+        (attribute(f"{ENV}@n_norm", 12.9), "@n_norm has the unusable value"),
         (attribute("descriptor@axis_neuron", 2**62), "axis_neuron is 4611686018427387904"),
         (attribute("descriptor@axis_neuron", -1), "axis_neuron is -1, expected 1 to 6"),
-        (replace("descriptor/sel_t", np.array([2**64 - 5, 9], np.uint64)), "sel_t holds 184467"),
-        (put("descriptor/sel_t", 2_000_000_000, 0), "sel of element 0 is 2000000000"),
-        (put("descriptor/sel_t", -1, 1), "sel of element 1 is -1"),
-        (put("descriptor/sel_t", 60_000), "the sum of sel is 120000"),
-        (put("descriptor/sel_t", 0), "the sum of sel is 0"),
-        (replace("descriptor/sel_t", np.array([4.0, 9.0])), "sel_t has type float64"),
-        (replace("descriptor/net_tt", np.array([[0, 2**64 - 1]] * 2, np.uint64)), "net_tt holds"),
-        (put("descriptor/davg_tk", np.nan, (0, 1)), "davg holds nan"),
-        (put("descriptor/davg_tk", 1e300, (0, 1)), "davg holds 1e.300"),
-        (put("descriptor/dstd_tk", np.nan, (0, 1)), "dstd holds nan"),
-        (put("descriptor/dstd_tk", 1e300, (1, 0)), "dstd holds 1e.300"),
-        (put("descriptor/dstd_tk", 1e-320, (1, 0)), "dstd holds 1e-320"),
-        (put("descriptor/dstd_tk", -0.1, (1, 0)), "dstd holds -0.1"),
-        (put("descriptor/padding_tjm", np.nan, (0, 0, 0)), "padding holds nan"),
-        (put("descriptor/padding_tjm", 1e300, (0, 1, 0)), "padding holds 1e.300"),
+        (replace(f"{ENV}/sel_t", np.array([2**64 - 5, 9], np.uint64)), "sel_t holds 184467"),
+        (put(f"{ENV}/sel_t", 2_000_000_000, 0), "sel of element 0 is 2000000000"),
+        (put(f"{ENV}/sel_t", -1, 1), "sel of element 1 is -1"),
+        (put(f"{ENV}/sel_t", 60_000), "the sum of sel is 120000"),
+        (put(f"{ENV}/sel_t", 0), "the sum of sel is 0"),
+        (replace(f"{ENV}/sel_t", np.array([4.0, 9.0])), "sel_t has type float64"),
+        (replace(f"{NETS}/net_tt", np.array([[0, 2**64 - 1]] * 2, np.uint64)), "net_tt holds"),
+        (put(f"{ENV}/davg_tk", np.nan, (0, 1)), "davg holds nan"),
+        (put(f"{ENV}/davg_tk", 1e300, (0, 1)), "davg holds 1e.300"),
+        (put(f"{ENV}/dstd_tk", np.nan, (0, 1)), "dstd holds nan"),
+        (put(f"{ENV}/dstd_tk", 1e300, (1, 0)), "dstd holds 1e.300"),
+        (put(f"{ENV}/dstd_tk", 1e-320, (1, 0)), "dstd holds 1e-320"),
+        (put(f"{ENV}/dstd_tk", -0.1, (1, 0)), "dstd holds -0.1"),
+        (put(f"{NETS}/padding_ttm", np.nan, (0, 0, 0)), "padding holds nan"),
+        (put(f"{NETS}/padding_ttm", 1e300, (0, 1, 0)), "padding holds 1e.300"),
     ],
     "table": [
-        (wrap_round, "net_0: pieces of a cell is 46116860184273"),
-        (put(f"{TABLE}/pieces_q", 0, 0), "pieces of a cell is 0"),
-        (replace(f"{TABLE}/pieces_q", np.array([2**64 - 1], np.uint64)), "pieces_q holds 18446"),
-        (replace(f"{TABLE}/pieces_q", np.zeros(0, np.int64)), "pieces must be one int"),
+        (wrap_round, "tables/0: pieces of a cell is 46116860184273"),
+        (put(f"{TABLE}/pieces_h", 0, 0), "pieces of a cell is 0"),
+        (replace(f"{TABLE}/pieces_h", np.array([2**64 - 1], np.uint64)), "pieces_h holds 18446"),
+        (replace(f"{TABLE}/pieces_h", np.zeros(0, np.int64)), "pieces must be one int"),
         (rank_zero, r"basis has shape \(0, 6\)"),
-        (put(f"{TABLE}/basis_rm", np.nan, (0, 0)), "basis holds nan"),
-        (put(f"{TABLE}/basis_rm", 1e300, (0, 0)), "basis holds 1e.300"),
-        (put(f"{TABLE}/coefficients_pkr", np.inf, (0, 0, 0)), "coefficients holds inf"),
+        (put(f"{TABLE}/basis_qm", np.nan, (0, 0)), "basis holds nan"),
+        (put(f"{TABLE}/basis_qm", 1e300, (0, 0)), "basis holds 1e.300"),
+        (put(f"{TABLE}/coefficients_veq", np.inf, (0, 0, 0)), "coefficients holds inf"),
         (attribute(f"{TABLE}@lower", np.nan), "lower is nan"),
         (attribute(f"{TABLE}@lower", 1e300), "lower is 1e.300"),
         (attribute(f"{TABLE}@inner", np.nan), "inner is nan"),
@@ -120,12 +121,12 @@ WRONG = {
         (attribute(f"{TABLE}@cell_width", 1e-300), "cell_width is 1e-300"),
         (attribute(f"{TABLE}@error", np.nan), "error is nan"),
         (attribute(f"{TABLE}@slope_error", -1.0), "slope_error is -1"),
-        (attribute(f"{TABLE}@precision", "float16"), "@precision is 'float16'"),
-        (attribute(f"{TABLE}@precision", "O"), "@precision is 'O'"),
+        (attribute(f"{TABLE}@dtype", "float16"), "@dtype: 'float16' found, expected float32"),
+        (attribute(f"{TABLE}@dtype", "O"), "@dtype: 'O' found"),
     ],
     "layer": [
         *[
-            (attribute(f"{FIT}/layer_0@activation", name), f"/layer_0: activation '{kind}")
+            (attribute(f"{FIT}/layers/0@activation", name), f"/layers/0: activation '{kind}")
             for name, kind in (
                 ("Tanh", "Tanh' is spelled 'tanh'"),
                 (" tanh", " tanh' is spelled 'tanh'"),
@@ -136,21 +137,21 @@ WRONG = {
                 ("", "' is spelled 'linear'"),
             )
         ],
-        (attribute(f"{FIT}/layer_0@activation", "silut:nan"), "the threshold is nan"),
-        (attribute(f"{FIT}/layer_0@activation", "silut:inf"), "the threshold is inf"),
-        (attribute(f"{FIT}/layer_0@activation", "silut:-1000.0"), "the threshold is -1000.0"),
-        (attribute(f"{FIT}/layer_0@activation", "silut:x"), "'x' is not a number"),
-        (attribute(f"{FIT}/layer_0@joins", 3), "@joins has the unusable value 3|int64.3"),
-        (put(f"{FIT}/layer_1/weight_io", 1e308, (0, 0)), "net_0/layer_1: weight holds 1e.308"),
-        (put(f"{FIT}/layer_1/weight_io", -np.inf, (0, 0)), "net_0/layer_1: weight holds -inf"),
-        (put(f"{FIT}/layer_1/bias_o", np.nan, 0), "net_0/layer_1: bias holds nan"),
-        (put(f"{FIT}/layer_1/idt_o", 1e11, 0), "net_0/layer_1: idt holds 1.*expected finite"),
-        (replace(f"{NET}/layer_0/weight_io", np.zeros((1, 0))), r"weights have shape \(1, 0\)"),
-        (replace(f"{NET}/layer_0/weight_io", np.zeros((0, 3))), r"weights have shape \(0, 3\)"),
-        (replace(f"{NET}/layer_0/weight_io", np.zeros((1, 3), ">f8")), "weight_io has type >f8"),
-        (replace(f"{NET}/layer_0/weight_io", np.zeros((1, 3), "f2")), "weight_io has type float16"),
-        (replace(f"{NET}/layer_0/weight_io", np.zeros((1, 3), int)), "weight_io has type int64"),
-        (replace(f"{NET}/layer_0/bias_o", np.zeros(3, np.float32)), "mixes precisions"),
+        (attribute(f"{FIT}/layers/0@activation", "silut:nan"), "the threshold is nan"),
+        (attribute(f"{FIT}/layers/0@activation", "silut:inf"), "the threshold is inf"),
+        (attribute(f"{FIT}/layers/0@activation", "silut:-1000.0"), "the threshold is -1000.0"),
+        (attribute(f"{FIT}/layers/0@activation", "silut:x"), "'x' is not a number"),
+        (attribute(f"{FIT}/layers/0@joins", 3), "@joins has the unusable value 3|int64.3"),
+        (put(f"{FIT}/layers/1/weight_io", 1e308, (0, 0)), "nets/0/layers/1: weight holds 1e.308"),
+        (put(f"{FIT}/layers/1/weight_io", -np.inf, (0, 0)), "nets/0/layers/1: weight holds -inf"),
+        (put(f"{FIT}/layers/1/bias_o", np.nan, 0), "nets/0/layers/1: bias holds nan"),
+        (put(f"{FIT}/layers/1/idt_o", 1e11, 0), "nets/0/layers/1: idt holds 1.*expected finite"),
+        (replace(f"{NET}/layers/0/weight_io", np.zeros((1, 0))), r"weights have shape \(1, 0\)"),
+        (replace(f"{NET}/layers/0/weight_io", np.zeros((0, 3))), r"weights have shape \(0, 3\)"),
+        (replace(f"{NET}/layers/0/weight_io", np.zeros((1, 3), ">f8")), "weight_io has type >f8"),
+        (replace(f"{NET}/layers/0/weight_io", np.zeros((1, 3), "f2")), "weight_io has type float1"),
+        (replace(f"{NET}/layers/0/weight_io", np.zeros((1, 3), int)), "weight_io has type int64"),
+        (replace(f"{NET}/layers/0/bias_o", np.zeros(3, np.float32)), "mixes precisions"),
     ],
     "fitting": [
         (put("fitting/bias_atom_e_t", np.nan, 0), "bias_atom_e holds nan"),
@@ -167,7 +168,7 @@ WRONG = {
         (put("reference_frame/cell_cc", np.inf, (0, 0)), "frame: cell_cc holds inf"),
         (put("reference_frame/forces_ac", np.nan, (0, 0)), "frame: forces_ac holds nan"),
         (put("reference_frame/virial_cc", np.nan, (0, 0)), "frame: virial_cc holds nan"),
-        (put("reference_frame/energy", np.nan), "frame: the energy is nan"),
+        (attribute("reference_frame@energy", np.nan), "frame: the energy is nan"),
         (put("reference_frame/types_a", 2, 0), "a type is outside of the type_map"),
         (put("reference_frame/types_a", -2, 0), "a type is outside of the type_map"),
         (replace("reference_frame/types_a", np.zeros(0, int)), "types must be one int"),
@@ -189,7 +190,7 @@ WRONG = {
                 ("H", "'H' is named twice"),
             )
         ],
-        (replace("provenance/min_nbor_dist", np.nan), "min_nbor_dist is nan"),
+        (attribute("provenance@min_nbor_dist", np.nan), "min_nbor_dist is nan"),
     ],
 }  # fmt: skip
 
@@ -227,7 +228,7 @@ import sys, warnings
 import numpy as np
 from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp import Potential
-from lmp_dp.engine import cuda_device
+from lmp_dp.engine.gpu import device as cuda_device
 from lmp_dp.errors import ModelFileError, RangeError
 from lmp_dp.model import load
 
@@ -265,21 +266,21 @@ def evaluate(paths: list[Path]) -> list[str]:
 
 
 EDGES: dict[str, Change] = {
-    "dstd": put("descriptor/dstd_tk", 1e-6),
-    "large dstd": put("descriptor/dstd_tk", 1e6),
-    "davg": put("descriptor/davg_tk", -1e6),
-    "weights": put(f"{FIT}/layer_0/weight_io", -1e10),
-    "embedding": put(f"{NET}/layer_0/weight_io", 1e10),
-    "padding": put("descriptor/padding_tjm", 1e30),
-    "coefficients": put(f"{TABLE}/coefficients_pkr", 1e30),
-    "basis": put(f"{TABLE}/basis_rm", 0.0),
+    "dstd": put(f"{ENV}/dstd_tk", 1e-6),
+    "large dstd": put(f"{ENV}/dstd_tk", 1e6),
+    "davg": put(f"{ENV}/davg_tk", -1e6),
+    "weights": put(f"{FIT}/layers/0/weight_io", -1e10),
+    "embedding": put(f"{NET}/layers/0/weight_io", 1e10),
+    "padding": put(f"{NETS}/padding_ttm", 1e30),
+    "coefficients": put(f"{TABLE}/coefficients_veq", 1e30),
+    "basis": put(f"{TABLE}/basis_qm", 0.0),
     "cell width": attribute(f"{TABLE}@cell_width", 1e20),
     "far lower": lambda file: file[TABLE].attrs.update(lower=-1e20, cell_width=1e20),
-    "rcut": attribute("descriptor@rcut", 1000.0),
-    "sel": put("descriptor/sel_t", [0, 1]),
-    "norm": attribute("descriptor@n_norm", 100_000),
+    "rcut": attribute(f"{ENV}@rcut", 1000.0),
+    "sel": put(f"{ENV}/sel_t", [0, 1]),
+    "norm": attribute(f"{ENV}@n_norm", 100_000),
     "axis": attribute("descriptor@axis_neuron", 2),
-    "threshold": attribute(f"{NET}/layer_0@activation", "silut:-100.0"),
+    "threshold": attribute(f"{NET}/layers/0@activation", "silut:-100.0"),
     "statistics": put("fitting/aparam_istd_f", 1e30),
     "energy": put("fitting/bias_atom_e_t", 1e10),
 }
@@ -287,7 +288,7 @@ EDGES: dict[str, Change] = {
 
 def test_what_is_accepted_can_be_evaluated(content: bytes, tmp_path: Path) -> None:
     def no_tables(file: h5py.File) -> None:
-        del file["descriptor/table"], file["descriptor/padding_tjm"]
+        del file[f"{NETS}/tables"], file[f"{NETS}/padding_ttm"]
 
     paths = [
         changed(content, tmp_path / f"{name}{len(more)}.h5", change, *more)
@@ -316,7 +317,7 @@ def test_flipped_bits_are_refused_or_evaluated(content: bytes, tmp_path: Path) -
     def has_numbers(item: object) -> bool:
         return isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu" and item.size > 0
 
-    paths = [changed(content, tmp_path / f"{seed}.h5", flip(seed)) for seed in range(40)]
+    paths = [changed(content, tmp_path / f"{seed}.h5", flip(seed)) for seed in range(120)]
     outcomes = evaluate(paths)
     refused, evaluated = outcomes.count("refused"), outcomes.count("evaluated")
     assert refused + evaluated == len(paths)

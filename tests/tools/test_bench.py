@@ -6,18 +6,20 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from conftest import HOSTILE, INPUTS, assert_nothing_steers, needs_deepmd
 from lmp_dp import cli
-from lmp_dp.tools import bench
-from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, Layout, Run
+from lmp_dp.tools import bench, bench_series, requirements
+from lmp_dp.tools.bench_figures import figures_of, ratios_of
+from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, Layout, Run, Spread, table
 from lmp_dp.tools.terminal import Terminal
 
 needs_matplotlib = pytest.mark.skipif(
-    bench.util.find_spec("matplotlib") is None, reason="matplotlib is not installed"
+    find_spec("matplotlib") is None, reason="matplotlib is not installed"
 )
 FEW = ["--steps", "5", "--warm-up", "2", "--repeats", "1"]
 
@@ -116,19 +118,19 @@ def test_ratios_are_quotients_of_medians() -> None:
         )
         for repeat, time in enumerate(times)
     ]
-    figures = bench._figures(runs)
+    figures = figures_of(runs)
     assert [str(one.layout) for one in figures] == ["2x1", "1x2", "2x1", "1x2", "1x1"]
-    assert figures[0].us_per_atom_step == bench.Spread(11.0, 10.0, 12.0)
-    assert figures[0].startup_s == bench.Spread(3.0, 2.0, 4.0)
+    assert figures[0].us_per_atom_step == Spread(11.0, 10.0, 12.0)
+    assert figures[0].startup_s == Spread(3.0, 2.0, 4.0)
     assert figures[0].peak_memory_mib.median == 20.0
-    two, one = bench._ratios(figures, runs)
+    two, one = ratios_of(figures, runs)
     assert (two.dp, two.deepmd, two.best, two.ratio) == ("2x1", "2x1", False, 4.0)
     assert (two.min, two.max) == (40.0 / 12.0, 6.0)
     assert (one.dp, one.deepmd, one.best, one.ratio) == ("1x2", "2x1", True, 44.0 / 9.0)
 
 
 def test_styles_alternate() -> None:
-    groups = bench._groups([Layout(1), Layout(2), Layout(1, 2)], [Layout(1), Layout(2)])
+    groups = bench_series._groups([Layout(1), Layout(2), Layout(1, 2)], [Layout(1), Layout(2)])
     assert groups == [
         [(DP, Layout(1)), (DEEPMD, Layout(1))],
         [(DP, Layout(2)), (DEEPMD, Layout(2)), (DP, Layout(1, 2))],
@@ -168,7 +170,7 @@ def test_refuses_before_it_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(bench, "_versions", lambda with_deepmd: {})
+    monkeypatch.setattr(requirements, "versions", lambda with_deepmd: {})
     arguments = ["bench", str(water_model), "--data", str(water_data), *FEW, *options]
     assert cli.main(arguments) == 2
     assert text in capsys.readouterr().err
@@ -195,28 +197,13 @@ def test_options_out_of_range(option: str, text: str, capsys: pytest.CaptureFixt
     assert text in capsys.readouterr().err
 
 
-def test_says_what_is_missing(
-    water_model: Path, water_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = bench.metadata.version
-
-    def version(name: str) -> str:
-        if name == "deepmd-kit":
-            raise bench.metadata.PackageNotFoundError(name)
-        return real(name)
-
-    monkeypatch.setattr(bench.metadata, "version", version)
-    with pytest.raises(bench.BenchError, match="deepmd-kit is not installed in this environment"):
-        bench.run_bench(water_model, water_data, against=water_model)
-
-
 @needs_matplotlib
 def test_names_of_files_steer_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In tables, and as titles of figures, where $ would begin a formula."""
     from lmp_dp.tools import bench_plot
 
     runs = [run(style, time) for style, time in ((DP, 10.0), (DEEPMD, 40.0))]
-    figures = bench._figures(runs)
+    figures = figures_of(runs)
     report = BenchReport(
         model=f"{HOSTILE}$\\x{{$",
         against=HOSTILE,
@@ -234,10 +221,10 @@ def test_names_of_files_steer_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
         machine={},
         versions={},
         figures=figures,
-        ratios=bench._ratios(figures, runs),
+        ratios=ratios_of(figures, runs),
         runs=runs,
     )
-    Terminal().print(bench.table(report))
+    Terminal().print(table(report))
     shown = capsys.readouterr().out
     assert_nothing_steers(shown)
     assert "[bold]x" in shown

@@ -124,10 +124,10 @@ def test_the_same_configuration(case: str, water: Frames, tmp_path: Path) -> Non
     found, described = read_data(path)
     expected = water
     if case == "no hint, no image flags":  # the file has atoms outside of the box by round-off
-        shift_ac = found.positions_fac[0] - water.positions_fac[0]
+        shift_ac = found.positions_zac[0] - water.positions_zac[0]
         assert abs(shift_ac - np.rint(shift_ac / 12.4447) * 12.4447).max() < 1e-12
         expected = water.with_masses([])
-        expected.positions_fac[:] = found.positions_fac
+        expected.positions_zac[:] = found.positions_zac
     assert_same(found, expected)
     assert described.atom_style == style
     notes = described.notes(["O", "H"])
@@ -154,12 +154,12 @@ def test_masses_that_are_not_there_are_those_of_the_elements(water: Frames, tmp_
     path = tmp_path / "water.data"
     path.write_text(data("Atoms # atomic", masses=""))
     found, _ = read_data(path)
-    assert np.isnan(found.masses_t).all()
-    assert found.with_masses(["O", "H"]).masses_t.tolist() == [15.999, 1.008]
-    assert found.with_masses(["Cu", "NULL"]).masses_t.tolist() == [63.546, 1.0]
+    assert np.isnan(found.masses_y).all()
+    assert found.with_masses(["O", "H"]).masses_y.tolist() == [15.999, 1.008]
+    assert found.with_masses(["Cu", "NULL"]).masses_y.tolist() == [63.546, 1.0]
     with pytest.raises(InputError, match=r"no masses, and OW \(LAMMPS type 1\) is no element"):
         found.with_masses(["OW", "H"])
-    assert water.with_masses(["OW", "HW"]).masses_t.tolist() == [15.999, 1.008]  # not asked for
+    assert water.with_masses(["OW", "HW"]).masses_y.tolist() == [15.999, 1.008]  # not asked for
     # a style with a mass per atom: 0.5 Å in diameter, 2 g/mol/Å^3
     path.write_text(data("Atoms # sphere", "{0} {1} 0.5 2.0 {2} {3} {4} {5} {6} {7}", ""))
     assert_same(read_data(path)[0].with_masses(["O", "H"]), water)

@@ -6,8 +6,10 @@
 
 #include "lmppython.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
+#include <iterator>
 #include <type_traits>
 #include <unistd.h>
 
@@ -69,19 +71,56 @@ bool look_up(void *library)
   return complete;
 }
 
-std::string from_environment(const char *name, const char *otherwise)
+std::string variable(const char *name)
 {
   const char *value = getenv(name);
-  return value && *value ? value : otherwise;
+  return value ? value : "";
+}
+
+// The Python executable whose environment holds lmp_dp: what LMP_DP_PYTHON names (the programs `lmp` and
+// `lmp-dp` see to that), or else, of PREFIX/lib/python3.N/site-packages/lmp_dp/lammps/plugin/dpplugin.so,
+// PREFIX/bin/python3.N. A plugin that lies elsewhere belongs to the Python on PATH.
+std::string program()
+{
+  const std::string named = variable("LMP_DP_PYTHON");
+  if (!named.empty()) return named;
+  Dl_info plugin;
+  char *path = dladdr(&functions, &plugin) ? realpath(plugin.dli_fname, nullptr) : nullptr;
+  std::string folder = path ? path : "", version;
+  free(path);
+  auto cut_last = [&folder] {
+    const size_t slash = folder.rfind('/');
+    const std::string last = slash == std::string::npos ? "" : folder.substr(slash + 1);
+    folder.resize(slash == std::string::npos ? 0 : slash);
+    return last;
+  };
+  for (int k = 0; k < 6; k++) version = cut_last();    // dpplugin.so, plugin, ..., site-packages, python3.N
+  cut_last();                                          // lib
+  const std::string beside = folder + "/bin/" + version;
+  return version.find("python3.") == 0 && access(beside.c_str(), X_OK) == 0 ? beside : "python3";
+}
+
+// The libpython of that program, as it says; empty if it has none, or knows of no lmp_dp.
+std::string ask_for_libpython()
+{
+  setenv("LMP_DP_PYTHON", program().c_str(), 1);    // for the shell, whatever characters it has
+  FILE *answer = popen("\"$LMP_DP_PYTHON\" -c 'from lmp_dp.lammps import libraries as of\n"
+                       "print(of.libpython() or \"\", end=\"\")'", "r");
+  std::string path;
+  for (int c; answer && (c = getc(answer)) != EOF;) path += (char) c;
+  if (answer) pclose(answer);
+  return path;
 }
 
 bool open_libpython(std::string &message)
 {
-  const std::string path = from_environment("LMP_DP_LIBPYTHON", BUILD_LIBPYTHON);
+  const bool named = getenv("LMP_DP_LIBPYTHON");    // empty, if the Python that set it knows of none
+  const std::string path = named ? variable("LMP_DP_LIBPYTHON") : ask_for_libpython();
   const std::string advice = ": start LAMMPS with `lmp-dp run` in place of `lmp`, which needs none, or "
                              "name one in the environment variable LMP_DP_LIBPYTHON";
   if (path.empty()) {
-    message = "this Python has no shared libpython that could run inside LAMMPS" + advice;
+    message = (named ? "this Python" : program()) +
+        " has no shared libpython that could run inside LAMMPS" + advice;
     return false;
   }
   // RTLD_GLOBAL: the extension modules of NumPy and others expect to find Python in the process.
@@ -94,17 +133,10 @@ bool open_libpython(std::string &message)
   return true;
 }
 
-// The Python executable whose environment holds lmp_dp.
-std::string program()
-{
-  return from_environment("LMP_DP_PYTHON", BUILD_PYTHON);
-}
-
 void start_python(LAMMPS_NS::Python *of_lammps)
 {
-  // The name of the executable tells Python which virtual environment it is in. If that was a temporary
-  // one of the build, Python asks PATH: an activated environment.
-  if (api.Py_SetProgramName && access(program().c_str(), X_OK) == 0)
+  // The name of the executable, which may be one on PATH, tells Python which environment it is in.
+  if (api.Py_SetProgramName)
     api.Py_SetProgramName(api.Py_DecodeLocale(program().c_str(), nullptr));    // kept by Python
   if (of_lammps->is_enabled()) {
     of_lammps->init();    // LAMMPS ends a Python when it ends, and crashes unless the GIL is its own
@@ -146,7 +178,8 @@ bool connect(std::string &message)
 {
   functions = Bridge();
   functions.bridge_size = sizeof(Bridge);
-  functions.shared_size = sizeof(Shared);
+  functions.n_fields = std::size(SHARED_FIELDS);
+  functions.fields = SHARED_FIELDS;
   const int gil = api.PyGILState_Ensure();
   PyObject *package = api.PyImport_ImportModule("lmp_dp");
   if (!package) {
@@ -154,12 +187,12 @@ bool connect(std::string &message)
     add_environment();
     api.PyErr_Clear();
   }
-  PyObject *module = api.PyImport_ImportModule("lmp_dp.lammps.pair_style");
+  PyObject *module = api.PyImport_ImportModule("lmp_dp.lammps.calls");
   PyObject *result = module ? api.PyObject_CallMethod(module, "connect", "K",
                                                       (unsigned long long) (uintptr_t) &functions)
                             : nullptr;
   if (!result)
-    message = (module ? "" : "Python cannot import lmp_dp.lammps.pair_style: ") + pending_exception();
+    message = (module ? "" : "Python cannot import lmp_dp.lammps.calls: ") + pending_exception();
   for (PyObject *object : {package, module, result})
     if (object) api.Py_DecRef(object);
   api.PyGILState_Release(gil);

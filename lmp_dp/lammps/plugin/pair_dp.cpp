@@ -4,15 +4,10 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "compute.h"
 #include "domain.h"
 #include "error.h"
-#include "fix.h"
 #include "force.h"
-#include "group.h"
 #include "memory.h"
-#include "modify.h"
-#include "neigh_list.h"
 #include "neighbor.h"
 #include "output.h"
 #include "universe.h"
@@ -21,7 +16,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 #include <sched.h>
 
 using namespace LAMMPS_NS;
@@ -41,7 +35,7 @@ PairDP::PairDP(LAMMPS *lmp) :
   ewaldflag = pppmflag = 1;    // see coulomb_cutoff
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_AVAIL;
-  shared.lammps_version = lmp->version;
+  shared.run.lammps_version = lmp->version;
 
   std::string message;
   python = embedded_python::bridge(lmp->python, message);
@@ -61,70 +55,6 @@ PairDP::~PairDP()
   }
 }
 
-/* ---------------------------------------------------------------------- errors and messages */
-
-// Ends the run with the same message on all ranks.
-void PairDP::refuse(const std::string &message)
-{
-  error->all(FLERR, "pair_style dp: " + message);
-}
-
-// What to say about a call that did not succeed.
-std::string PairDP::reason(int outcome)
-{
-  if (outcome != CALL_INTERRUPTED) return std::string("pair_style dp: ") + shared.message;
-  embedded_python::interrupt();
-  return "pair_style dp: interrupted";
-}
-
-// Takes the outcomes of a call on all ranks: where any failed, all end with the message of the first.
-void PairDP::together(int outcome)
-{
-  int mine = outcome == CALL_OK ? comm->nprocs : comm->me, first;
-  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
-  if (first < comm->nprocs) {
-    std::string text = outcome == CALL_OK ? "" : reason(outcome);
-    int size = text.size();
-    MPI_Bcast(&size, 1, MPI_INT, first, world);
-    text.resize(size);
-    MPI_Bcast(&text[0], size, MPI_CHAR, first, world);
-    error->all(FLERR, text);
-  }
-  show();
-}
-
-// Ends the run after a call that failed here, whatever the other ranks do.
-void PairDP::fail(int outcome)
-{
-  const std::string text = reason(outcome);
-  if (comm->nprocs == 1) error->all(FLERR, text);
-  error->one(FLERR, text);
-}
-
-// Prints what Python left, to screen and log file.
-void PairDP::show()
-{
-  if (shared.log && comm->me == 0) utils::logmesg(lmp, std::string(shared.log));
-  if (shared.warning && comm->me == 0) error->warning(FLERR, std::string(shared.warning));
-  shared.log = shared.warning = nullptr;
-}
-
-// Prints which rank uses which GPU.
-void PairDP::show_devices()
-{
-  int mine = shared.device != nullptr, any;
-  MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, world);
-  if (!any) return;
-  constexpr int LENGTH = 256;
-  char text[LENGTH] = "";
-  if (shared.device) snprintf(text, LENGTH, "%s", shared.device);
-  std::vector<char> all(comm->me == 0 ? LENGTH * comm->nprocs : 0);
-  MPI_Gather(text, LENGTH, MPI_CHAR, all.data(), LENGTH, MPI_CHAR, 0, world);
-  if (comm->me == 0)
-    for (int rank = 0; rank < comm->nprocs; rank++)
-      utils::logmesg(lmp, "pair_style dp: rank {} -> {}\n", rank, &all[LENGTH * rank]);
-}
-
 /* ---------------------------------------------------------------------- input script */
 
 // pair_style dp <models> <keywords>: all of it is Python's to read
@@ -133,17 +63,17 @@ void PairDP::settings(int narg, char **arg)
   no_model = "the last pair_style dp command failed, so there is no model: write a pair_style dp "
              "command that works, and pair_coeff";
   where_am_i();
-  shared.rank = comm->me;
+  shared.run.rank = comm->me;
   together(python->settings(&shared, narg, arg));
   no_model = nullptr;
   show_devices();
-  comm_reverse = 3 * shared.n_models;
+  comm_reverse = 3 * shared.run.n_models;
 }
 
 // A restart file holds nothing but the name of the style, so the model is not known yet.
 void PairDP::read_restart(FILE *)
 {
-  shared.restarted = 1;
+  shared.run.restarted = 1;
   no_model = "there is no model (a restart file does not name it): write pair_style dp MODEL.h5 and "
              "pair_coeff after read_restart";
 }
@@ -169,11 +99,11 @@ void PairDP::coeff(int narg, char **arg)
 {
   refuse_without_model();
   if (!allocated) allocate();
-  shared.n_types = atom->ntypes;
-  shared.model_types = model_types.data();
-  shared.unit_style = update->unit_style;
-  shared.boltz = force->boltz;
-  shared.angstrom = force->angstrom;
+  shared.run.n_types = atom->ntypes;
+  shared.run.model_types = model_types.data();
+  shared.run.unit_style = update->unit_style;
+  shared.run.boltz = force->boltz;
+  shared.run.angstrom = force->angstrom;
   together(python->coeff(&shared, narg - 2, arg + 2));
 
   // On its own the style stands for all pairs, and NULL atoms feel nothing. Under a hybrid style, pairs
@@ -224,88 +154,15 @@ void PairDP::init_style()
   refuse_exclusions();
   refuse_groups();
 
-  if (!shared.builds_lists) neighbor->add_request(this, NeighConst::REQ_FULL);
+  if (!shared.run.builds_lists) neighbor->add_request(this, NeighConst::REQ_FULL);
   flat_of = nullptr;
   flat_build = -1;
 
   masses.assign(atom->ntypes + 1, 0.0);
   for (int i = 1; atom->mass && i <= atom->ntypes; i++)
     if (atom->mass_setflag[i]) masses[i] = atom->mass[i];
-  shared.masses = atom->mass && !atom->rmass ? masses.data() : nullptr;
+  shared.run.masses = atom->mass && !atom->rmass ? masses.data() : nullptr;
   together(python->init(&shared));
-}
-
-// neigh_modify exclude takes pairs out of the list, but energies are per atom, of all of its neighbours.
-// `exclude group G all` leaves nothing of the atoms of G: those are allowed, and absent (see types_seen).
-void PairDP::refuse_exclusions()
-{
-  auto refuse_exclusion = [this](const std::string &what) {
-    refuse("neigh_modify exclude " + what + " takes neighbours away, which the model needs: write "
-           "neigh_modify exclude none (atoms that the model must not see: NULL in pair_coeff, or "
-           "neigh_modify exclude group G all)");
-  };
-  for (int k = 0; k < neighbor->nex_type; k++)
-    if (model_types[neighbor->ex1_type[k]] >= 0 && model_types[neighbor->ex2_type[k]] >= 0)
-      refuse_exclusion("type " + std::to_string(neighbor->ex1_type[k]) + " " +
-                       std::to_string(neighbor->ex2_type[k]));
-
-  auto seen_atoms_in = [this](int igroup) { return seen_atoms(igroup, true) > 0; };
-  for (int k = 0; k < neighbor->nex_group; k++)
-    if (seen_atoms_in(neighbor->ex1_group[k]) && seen_atoms_in(neighbor->ex2_group[k]))
-      refuse_exclusion(std::string("group ") + group->names[neighbor->ex1_group[k]] + " " +
-                       group->names[neighbor->ex2_group[k]]);
-  for (int k = 0; k < neighbor->nex_mol; k++)
-    if (seen_atoms_in(neighbor->ex_mol_group[k]))
-      refuse_exclusion(std::string("molecule/") + (neighbor->ex_mol_intra[k] ? "intra " : "inter ") +
-                       group->names[neighbor->ex_mol_group[k]]);
-}
-
-// `comm_modify group`, which LAMMPS shows to derived classes only.
-struct BorderGroup : Comm {
-  static int of(const Comm *comm) { return comm->*(&BorderGroup::bordergroup); }
-};
-
-// Atoms outside of these groups are missing in the lists, or are no ghosts.
-void PairDP::refuse_groups()
-{
-  auto refuse_group = [this](const std::string &command, int igroup) {
-    if (igroup && seen_atoms(igroup, false))
-      refuse(command + " " + group->names[igroup] + " takes neighbours away, which the model needs: leave it "
-             "out, or name a group that holds all atoms of the model");
-  };
-  refuse_group("neigh_modify include", neighbor->includegroup);
-  refuse_group("comm_modify group", BorderGroup::of(comm));
-}
-
-// How many atoms that the model sees are in a group, or outside of it, on all ranks.
-bigint PairDP::seen_atoms(int igroup, bool inside)
-{
-  const int bit = group->bitmask[igroup];    // neighbor's own bits may not be set up yet
-  const int *const types = types_seen();
-  bigint mine = 0, all = 0;
-  for (int i = 0; i < atom->nlocal; i++)
-    if (((atom->mask[i] & bit) != 0) == inside && model_types[types[i]] >= 0) mine++;
-  MPI_Allreduce(&mine, &all, 1, MPI_LMP_BIGINT, MPI_SUM, world);
-  return all;
-}
-
-static_assert(sizeof(tagint) == sizeof(int32_t), "Shared.tags are of 32 bits");
-
-// LAMMPS's types of all atoms, 0 (absent) for atoms without any neighbours by `exclude group G all`. That
-// is how fix gcmc asks for the energy without an atom: a lone atom's energy must not be in it.
-const int *PairDP::types_seen()
-{
-  int absent = 0;
-  for (int k = 0; k < neighbor->nex_group; k++) {
-    const int one = neighbor->ex1_group[k], two = neighbor->ex2_group[k];
-    if (one == 0) absent |= group->bitmask[two];    // group 0 is all
-    if (two == 0) absent |= group->bitmask[one];
-  }
-  if (!absent) return atom->type;
-  const int n_all = atom->nlocal + atom->nghost;
-  seen.resize(n_all);
-  for (int i = 0; i < n_all; i++) seen[i] = atom->mask[i] & absent ? 0 : atom->type[i];
-  return seen.data();
 }
 
 void PairDP::init_list(int, NeighList *pointer)
@@ -317,7 +174,7 @@ void PairDP::init_list(int, NeighList *pointer)
 double PairDP::init_one(int i, int j)
 {
   scale[j][i] = scale[i][j];
-  return shared.cutoff;
+  return shared.run.cutoff;
 }
 
 void *PairDP::extract(const char *name, int &dim)
@@ -340,9 +197,9 @@ void *PairDP::coulomb_cutoff(int &dim)
     if (other) return nullptr;
   }
   refuse_without_model();
-  if (shared.cutoff == 0.0) refuse("pair_coeff is missing: write pair_coeff * * and the elements");
+  if (shared.run.cutoff == 0.0) refuse("pair_coeff is missing: write pair_coeff * * and the elements");
   dim = 0;
-  return &shared.cutoff;
+  return &shared.run.cutoff;
 }
 
 double PairDP::memory_usage()
@@ -358,34 +215,34 @@ void PairDP::compute(int eflag, int vflag)
   ev_init(eflag, vflag);
   refuse_without_model();    // after run ... pre no
 
-  shared.scale = scale[1][1];
+  shared.step.scale = scale[1][1];
   for (int i = 1; i <= atom->ntypes; i++)
     for (int j = i; j <= atom->ntypes; j++)
-      if (setflag[i][j] && scale[i][j] != shared.scale)
+      if (setflag[i][j] && scale[i][j] != shared.step.scale)
         error->all(FLERR, "pair_style dp: energies are per atom, not per pair, so the scale must be the "
                           "same for all types: write scale * *");
 
   const bool rebuilt = flat_of != list || neighbor->ago == 0 || neighbor->ncalls != flat_build;
   if (rebuilt && list) flatten();
   flat_build = neighbor->ncalls;
-  shared.rebuilt = rebuilt;
+  shared.step.rebuilt = rebuilt;
 
   // A rank without atoms may have no arrays.
   const int n_all = atom->nlocal + atom->nghost;
-  shared.step = update->ntimestep;
-  shared.n_local = atom->nlocal;
-  shared.n_all = n_all;
-  shared.x = n_all ? &atom->x[0][0] : nullptr;
-  shared.f = n_all ? &atom->f[0][0] : nullptr;
-  shared.types = types_seen();
-  shared.tags = atom->tag;
-  shared.energies = eflag_atom && n_all ? eatom : nullptr;
-  shared.virials6 = vflag_atom && n_all ? &vatom[0][0] : nullptr;
-  shared.virials9 = cvflag_atom && n_all ? &cvatom[0][0] : nullptr;
-  shared.want_virial = vflag_global != 0;
-  shared.skin = neighbor->skin;
-  std::copy_n(domain->boxlo, 3, shared.box_low);
-  std::copy_n(domain->h, 6, shared.box);
+  shared.step.timestep = update->ntimestep;
+  shared.step.n_local = atom->nlocal;
+  shared.step.n_all = n_all;
+  shared.step.x = n_all ? &atom->x[0][0] : nullptr;
+  shared.step.f = n_all ? &atom->f[0][0] : nullptr;
+  shared.step.types = types_seen();
+  shared.step.tags = atom->tag;
+  shared.step.energies = eflag_atom && n_all ? eatom : nullptr;
+  shared.step.virials6 = vflag_atom && n_all ? &vatom[0][0] : nullptr;
+  shared.step.virials9 = cvflag_atom && n_all ? &cvatom[0][0] : nullptr;
+  shared.step.want_virial = vflag_global != 0;
+  shared.step.skin = neighbor->skin;
+  std::copy_n(domain->boxlo, 3, shared.step.box_low);
+  std::copy_n(domain->h, 6, shared.step.box);
   fetch_parameters();
 
   if (!python->compute) error->one(FLERR, "pair_style dp: Python has ended");
@@ -397,176 +254,25 @@ void PairDP::compute(int eflag, int vflag)
   }
   show();
 
-  if (eflag_global) eng_vdwl += shared.energy;
+  if (eflag_global) eng_vdwl += shared.step.energy;
   if (vflag_global)
-    for (int k = 0; k < 6; k++) virial[k] += shared.virial[k];
-  if (shared.model_forces) deviate();
+    for (int k = 0; k < 6; k++) virial[k] += shared.step.virial[k];
+  if (shared.deviation.model_forces) deviate();
 
   // What one rank alone has seen is said where all of them meet in any case.
-  if (shared.watching && (neighbor->ago == 0 || update->ntimestep == output->next_thermo)) {
+  if (shared.run.watching && (neighbor->ago == 0 || update->ntimestep == output->next_thermo)) {
     add_up_counts();
-    if (std::any_of(shared.counts, shared.counts + 2 * shared.n_models, [](int64_t n) { return n > 0; }))
+    if (std::any_of(shared.run.counts, shared.run.counts + 2 * shared.run.n_models, [](int64_t n) { return n > 0; }))
       together(python->warn(&shared));
   }
 }
 
-// Leaves the counts of all ranks in shared.counts.
+// Leaves the counts of all ranks in shared.run.counts.
 void PairDP::add_up_counts()
 {
   const int outcome = python->count(&shared);
   if (outcome != CALL_OK) fail(outcome);
-  MPI_Allreduce(MPI_IN_PLACE, shared.counts, 2 * shared.n_models, MPI_INT64_T, MPI_SUM, world);
-}
-
-Compute *PairDP::compute_of(const char *keyword, const char *id)
-{
-  Compute *compute = modify->get_compute_by_id(id);
-  if (!compute) refuse(std::string(keyword) + ": there is no compute " + id);
-  return compute;
-}
-
-Fix *PairDP::fix_of(const char *keyword, const char *id)
-{
-  Fix *fix = modify->get_fix_by_id(id);
-  if (!fix) refuse(std::string(keyword) + ": there is no fix " + id);
-  return fix;
-}
-
-// Parameters of the frame and of atoms from computes and fixes, as they are on this step.
-void PairDP::fetch_parameters()
-{
-  const int n_f = shared.n_fparam, n_a = shared.n_aparam, n = atom->nlocal;
-  const bigint now = update->ntimestep;
-  fparam.resize(n_f);
-  shared.fparam = nullptr;
-  if (shared.fparam_compute) {
-    Compute *compute = compute_of("fparam_from_compute", shared.fparam_compute);
-    if (n_f == 1 ? !compute->scalar_flag : !compute->vector_flag || compute->size_vector < n_f)
-      refuse(std::string("fparam_from_compute: compute ") + compute->id + " gives no " +
-             (n_f == 1 ? "scalar" : "vector of " + std::to_string(n_f) + " values"));
-    if (n_f == 1) {
-      if (compute->invoked_scalar != now) compute->compute_scalar();
-      compute->invoked_flag |= Compute::INVOKED_SCALAR;
-      fparam[0] = compute->scalar;
-    } else {
-      if (compute->invoked_vector != now) compute->compute_vector();
-      compute->invoked_flag |= Compute::INVOKED_VECTOR;
-      std::copy_n(compute->vector, n_f, fparam.begin());
-    }
-    shared.fparam = fparam.data();
-  }
-  if (shared.fparam_fix) {
-    Fix *fix = fix_of("fparam_from_fix", shared.fparam_fix);
-    const int index = shared.fparam_index;
-    if (index < 0 ? !fix->scalar_flag : !fix->vector_flag || fix->size_vector < index + n_f)
-      refuse(std::string("fparam_from_fix: fix ") + fix->id + " gives no " +
-             (index < 0 ? "scalar" : "vector of " + std::to_string(index + n_f) + " values"));
-    for (int k = 0; k < n_f; k++)
-      fparam[k] = index < 0 ? fix->compute_scalar() : fix->compute_vector(index + k);
-    shared.fparam = fparam.data();
-  }
-  if (shared.aparam_compute) {
-    Compute *compute = compute_of("aparam_from_compute", shared.aparam_compute);
-    if (!compute->peratom_flag || (n_a == 1) != (compute->size_peratom_cols == 0) ||
-        (n_a > 1 && compute->size_peratom_cols < n_a))
-      refuse(std::string("aparam_from_compute: compute ") + compute->id + " gives no " +
-             std::to_string(n_a) + " values per atom");
-    if (compute->invoked_peratom != now) compute->compute_peratom();
-    compute->invoked_flag |= Compute::INVOKED_PERATOM;
-    aparam.resize((size_t) n * n_a);
-    for (int i = 0; i < n; i++)
-      for (int k = 0; k < n_a; k++)
-        aparam[(size_t) i * n_a + k] = n_a == 1 ? compute->vector_atom[i] : compute->array_atom[i][k];
-    shared.aparam = aparam.data();
-  }
-  shared.ttm = nullptr;
-  if (shared.ttm_fix) {
-    Fix *fix = fix_of("ttm", shared.ttm_fix);
-    if (strcmp(fix->style, "ttm") != 0 && strcmp(fix->style, "ttm/grid") != 0)
-      refuse(std::string("ttm: fix ") + fix->id + " is of style " + fix->style +
-             ", expected ttm or ttm/grid");
-    // The wheel lacks the header of this fix. What it writes to restart files is open to all.
-    char *text = nullptr;
-    size_t size = 0;
-    FILE *memory_file = open_memstream(&text, &size);
-    fix->write_restart(memory_file);
-    fclose(memory_file);
-    int64_t count = size / sizeof(double);
-    MPI_Bcast(&count, 1, MPI_INT64_T, 0, world);
-    ttm.resize(count);
-    if (comm->me == 0) memcpy(ttm.data(), text + sizeof(int), count * sizeof(double));
-    free(text);
-    MPI_Bcast(ttm.data(), count, MPI_DOUBLE, 0, world);
-    shared.ttm = ttm.data();
-    shared.n_ttm = count;
-    shared.ttm_group = fix->groupbit;
-    shared.groups = atom->mask;
-  }
-}
-
-// How much the models disagree: each rank for its atoms, the first rank for the file.
-void PairDP::deviate()
-{
-  comm->reverse_comm(this);
-  const int outcome = python->deviate(&shared);
-  if (outcome != CALL_OK) fail(outcome);
-
-  const int n = atom->nlocal;
-  std::vector<int> counts(comm->nprocs), offsets(comm->nprocs + 1, 0);
-  MPI_Gather(&n, 1, MPI_INT, counts.data(), 1, MPI_INT, 0, world);
-  std::partial_sum(counts.begin(), counts.end(), offsets.begin() + 1);
-  all_deviations.resize(offsets.back());
-  MPI_Gatherv(shared.deviations, n, MPI_DOUBLE, all_deviations.data(), counts.data(), offsets.data(),
-              MPI_DOUBLE, 0, world);
-  if (atom->tag_enable) {
-    all_tags.resize(offsets.back());
-    MPI_Gatherv(atom->tag, n, MPI_LMP_TAGINT, all_tags.data(), counts.data(), offsets.data(),
-                MPI_LMP_TAGINT, 0, world);
-  }
-  MPI_Reduce(comm->me ? shared.model_virials : MPI_IN_PLACE, shared.model_virials, 9 * shared.n_models,
-             MPI_DOUBLE, MPI_SUM, 0, world);
-  shared.all_deviations = all_deviations.data();
-  shared.all_tags = atom->tag_enable ? all_tags.data() : nullptr;
-  shared.n_atoms = offsets.back();
-  together(comm->me ? (int) CALL_OK : python->record(&shared));
-}
-
-int PairDP::pack_reverse_comm(int n, int first, double *buffer)
-{
-  const int width = 3 * shared.n_models;
-  std::copy_n(shared.model_forces + (int64_t) first * width, n * width, buffer);
-  return n * width;
-}
-
-void PairDP::unpack_reverse_comm(int n, int *atoms, double *buffer)
-{
-  const int width = 3 * shared.n_models;
-  for (int i = 0; i < n; i++) {
-    double *forces = shared.model_forces + (int64_t) atoms[i] * width;
-    for (int k = 0; k < width; k++) forces[k] += *buffer++;
-  }
-}
-
-// Copies LAMMPS's paged list into flat arrays that only grow.
-void PairDP::flatten()
-{
-  const int n = list->inum;
-  centres.assign(list->ilist, list->ilist + n);
-  offsets.resize(n + 1);
-  offsets[0] = 0;
-  for (int c = 0; c < n; c++) offsets[c + 1] = offsets[c] + list->numneigh[centres[c]];
-  if ((int64_t) neighbours.size() < offsets[n]) neighbours.resize(offsets[n] + offsets[n] / 8);
-  for (int c = 0; c < n; c++) {
-    const int *from = list->firstneigh[centres[c]];
-    std::transform(from, from + list->numneigh[centres[c]], neighbours.begin() + offsets[c],
-                   [](int j) { return j & NEIGHMASK; });
-  }
-  shared.n_centres = n;
-  shared.n_neighbours = offsets[n];
-  shared.centres = centres.data();
-  shared.offsets = offsets.data();
-  shared.neighbours = neighbours.data();
-  flat_of = list;
+  MPI_Allreduce(MPI_IN_PLACE, shared.run.counts, 2 * shared.run.n_models, MPI_INT64_T, MPI_SUM, world);
 }
 
 void PairDP::finish()
@@ -583,21 +289,21 @@ void PairDP::where_am_i()
 {
   MPI_Comm node;
   MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &shared.local_rank);
-  MPI_Comm_size(node, &shared.local_size);
+  MPI_Comm_rank(node, &shared.run.local_rank);
+  MPI_Comm_size(node, &shared.run.local_size);
   cpu_set_t mine, all;
   CPU_ZERO(&mine);
   CPU_ZERO(&all);
   sched_getaffinity(0, sizeof(mine), &mine);
   MPI_Allreduce(&mine, &all, sizeof(mine), MPI_BYTE, MPI_BOR, node);
-  shared.node_cores = CPU_COUNT(&all);
+  shared.run.node_cores = CPU_COUNT(&all);
   MPI_Comm_free(&node);
 
   // Ranks of other partitions count as well, but need not come here, so MPI cannot be asked for them.
   // MPICH's mpirun says how many ranks a node has; failing that, take all partitions to be on this one.
   if (universe->nworlds > 1) {
     const char *rank = getenv("MPI_LOCALRANKID"), *size = getenv("MPI_LOCALNRANKS");
-    shared.local_rank = rank ? atoi(rank) : universe->me;
-    shared.local_size = size ? atoi(size) : universe->nprocs;
+    shared.run.local_rank = rank ? atoi(rank) : universe->me;
+    shared.run.local_size = size ? atoi(size) : universe->nprocs;
   }
 }

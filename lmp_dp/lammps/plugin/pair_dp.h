@@ -9,7 +9,8 @@
 
 namespace LAMMPS_NS {
 
-// Pair style dp: hands LAMMPS's arrays to lmp_dp.lammps.pair_style, which calls the engine. No physics.
+// Pair style dp: hands LAMMPS's arrays to lmp_dp.lammps.calls, which calls the engine. No physics.
+// Each pair_dp*.cpp has the members of one concern; pair_dp.cpp those that LAMMPS calls.
 class PairDP : public Pair {
  public:
   PairDP(LAMMPS *);
@@ -64,8 +65,12 @@ class PairDP : public Pair {
   void deviate();
   void add_up_counts();
   void fetch_parameters();
-  class Compute *compute_of(const char *keyword, const char *id);
-  class Fix *fix_of(const char *keyword, const char *id);
+  void fparam_from(class Compute *);
+  void fparam_from(class Fix *);
+  void aparam_from(class Compute *);
+  void temperatures_from(class Fix *);
+  Compute *compute_of(const char *keyword, const char *id);
+  Fix *fix_of(const char *keyword, const char *id);
   void refuse(const std::string &);
   void refuse_without_model();
   std::string reason(int outcome);

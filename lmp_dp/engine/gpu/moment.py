@@ -1,0 +1,180 @@
+"""The `Moment` form of a chunk on a device: rows, B by tables or nets, C, features, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lmp_dp.engine.forms import Moment
+from lmp_dp.engine.gpu import kernels
+from lmp_dp.engine.gpu.chunk import ChunkArrays
+from lmp_dp.engine.gpu.room import Buffer, MomentRoom
+from lmp_dp.engine.gpu.upload import DeviceMoment, DeviceNet
+from lmp_dp.engine.neighbourhood import Array
+
+
+class _Rows(NamedTuple):
+    """Neighbours that have a slot, as rows, and where they lie on the splines (`kernels`)."""
+
+    n_rows_tb: Array
+    slot_p: Array
+    rows_kp: Array
+    piece_p: Array
+    x_p: Array
+
+
+class _Embedded(NamedTuple):
+    """An embedding net's values for the slots of its element, which begin at `start`."""
+
+    net: DeviceNet
+    start: int
+    g_pm: Array
+    dg_pm: Array
+
+
+@dataclass(frozen=True)
+class Tape:
+    """What the way back needs of the way forward."""
+
+    rows: _Rows
+    embedded: list[_Embedded]
+    b_shape: tuple[int, ...]
+    c_bkr: Array
+
+
+class MomentStage:
+    """Evaluates a `Moment` for a fitting net of precision `fitting_dtype`.
+
+    `compiled` are the kernels by precision.
+    """
+
+    def __init__(self, device: Any, moment: Moment, fitting_dtype: np.dtype, compiled: Any) -> None:
+        self.device = device
+        self.form = DeviceMoment(device, moment)
+        self._fitting_dtype = fitting_dtype
+        self._kernels, self._feature_kernels = compiled[moment.dtype], compiled[fitting_dtype]
+
+    def forward(self, chunk: ChunkArrays, room: MomentRoom) -> tuple[Array, Tape]:
+        """Features of the centres in the fitting net's precision, and the tape."""
+        form, xp, n = self.form, self.device.xp, chunk.n
+        rows = self._rows(chunk, room)
+        b_bkq, embedded = self._embed_all(chunk, room, rows)
+        c_bkr = b_bkq
+        if form.k_qr is not None:
+            c_bkr = room.c_bkr.take(xp, (n, 4, form.rank), form.dtype)
+            xp.matmul(b_bkq.reshape(4 * n, -1), form.k_qr, out=c_bkr.reshape(4 * n, -1))
+        c_bkr = c_bkr.astype(self._fitting_dtype, copy=False)
+        x_bi = room.features_bi.take(xp, (n, form.n_features), self._fitting_dtype)
+        warps = kernels.warps(n)
+        self.device.launch(
+            self._feature_kernels, "features", warps, c_bkr, *self._feature_shape(c_bkr), x_bi
+        )
+        return x_bi, Tape(rows, embedded, b_bkq.shape, c_bkr)
+
+    def backward(self, chunk: ChunkArrays, room: MomentRoom, dx_bi: Array, tape: Tape) -> None:
+        """Pair gradients, forces on and virials of the centres from dE/dx of the features."""
+        form, device, xp, n = self.form, self.device, self.device.xp, chunk.n
+        warps = kernels.warps(n)
+        dc_bkr = room.dc_bkr.take(xp, tape.c_bkr.shape, self._fitting_dtype)
+        device.launch(
+            self._feature_kernels, "features_backward", warps, tape.c_bkr, dx_bi,
+            *self._feature_shape(tape.c_bkr), self._fitting_dtype.type(form.divisor), dc_bkr,
+        )  # fmt: skip
+        dc_bkr = dc_bkr.astype(form.dtype, copy=False)
+        db_bkq = dc_bkr
+        if form.k_rq is not None:
+            db_bkq = room.db_bkq.take(xp, tape.b_shape, form.dtype)
+            xp.matmul(dc_bkr.reshape(4 * n, -1), form.k_rq, out=db_bkq.reshape(4 * n, -1))
+        where = (chunk.positions_ac, chunk.neighbours_p, chunk.members_b)
+        of = tape.rows
+        rows = (chunk.offsets_g, of.n_rows_tb)
+        results = (
+            *form.switch, form.scale_k, chunk.gradients_pc, chunk.forces_ac, chunk.virials_bcc,
+        )  # fmt: skip
+        if form.tabulated:
+            device.launch(
+                self._kernels, "gradients_by_tables", warps, *where, *chunk.sizes, *rows,
+                of.slot_p, of.rows_kp, of.piece_p, of.x_p, form.blocks_tu, form.starts_tu,
+                form.coefficients, form.slopes, np.int32(form.n_columns), db_bkq, *results,
+            )  # fmt: skip
+        for net, start, g_pm, dg_pm in tape.embedded:
+            device.launch(
+                self._kernels, "gradients_by_net", warps, *where, np.int32(n),
+                np.int32(net.neighbour), np.int32(chunk.n_slots), np.int32(start), *rows,
+                of.slot_p, of.rows_kp, g_pm, dg_pm, np.int32(form.n_columns), db_bkq, *results,
+            )  # fmt: skip
+
+    def _feature_shape(self, c_bkr: Array) -> tuple[Any, ...]:
+        form = self.form
+        return (
+            np.int32(len(c_bkr)), np.int32(c_bkr.shape[2]), np.int32(form.rank),
+            np.int32(form.n_axis), np.int64(form.n_features),
+        )  # fmt: skip
+
+    def _rows(self, chunk: ChunkArrays, room: MomentRoom) -> _Rows:
+        """Choose neighbours, and their environment."""
+        form, xp = self.form, self.device.xp
+        n_rows_tb = room.n_rows_tb.take(xp, (chunk.n_types, chunk.n), np.int32)
+        slot_p = room.slot_p.take(xp, (chunk.n_slots,), np.int32)
+        rows_kp = room.rows_kp.take(xp, (4, chunk.n_slots), form.dtype)
+        piece_p = room.piece_p.take(xp, (chunk.n_slots,), np.int32)
+        x_p = room.x_p.take(xp, (chunk.n_slots,), form.dtype)
+        self.device.launch(
+            self._kernels, "environment", kernels.warps(chunk.n), chunk.positions_ac,
+            chunk.neighbours_p, chunk.members_b, *chunk.sizes, chunk.offsets_g, form.sel_t,
+            form.rcut2, *form.switch, form.shift_k, form.scale_k, np.int32(form.tabulated),
+            form.lookup_tu, form.cells_tu, form.pieces_h, form.first_h, n_rows_tb, slot_p, rows_kp,
+            piece_p, x_p, chunk.gradients_pc, chunk.totals,
+        )  # fmt: skip
+        return _Rows(n_rows_tb, slot_p, rows_kp, piece_p, x_p)
+
+    def _embed_all(
+        self, chunk: ChunkArrays, room: MomentRoom, of: _Rows
+    ) -> tuple[Array, list[_Embedded]]:
+        """B, and what the gradients need of nets."""
+        form, device, n = self.form, self.device, chunk.n
+        warps, rows = kernels.warps(n), (chunk.offsets_g, of.n_rows_tb)
+        b_bkq = room.b_bkq.take(device.xp, (n, 4, form.n_columns), form.dtype)
+        embedded: list[_Embedded] = []
+        if form.tabulated:
+            device.launch(
+                self._kernels, "moment_by_tables", warps, *chunk.sizes, *rows, form.sel_t,
+                of.rows_kp, of.piece_p, of.x_p, form.blocks_tu, form.starts_tu, form.coefficients,
+                form.padding, np.int32(form.n_columns), b_bkq,
+            )  # fmt: skip
+        elif not form.nets:
+            b_bkq[...] = 0
+        for net in form.nets:
+            start, end = (chunk.first_slot_of(net.neighbour + k) for k in (0, 1))
+            g_pm, dg_pm = self._embed(net, of.rows_kp[0, start:end], room)
+            device.launch(
+                self._kernels, "moment_by_net", warps, np.int32(n), np.int32(net.neighbour),
+                np.int32(chunk.n_slots), np.int32(start), *rows, form.sel_t, of.rows_kp, g_pm,
+                np.int32(form.n_columns), net.padding_km, form.dtype.type(form.divisor),
+                np.int32(bool(embedded)), b_bkq,
+            )  # fmt: skip
+            embedded.append(_Embedded(net, start, g_pm, dg_pm))
+        return b_bkq, embedded
+
+    def _embed(self, net: DeviceNet, s_p: Array, room: MomentRoom) -> tuple[Array, Array]:
+        """G and dG/ds of the slots of one neighbour element (an empty slot's s is 0)."""
+        n, xp, dtype = len(s_p), self.device.xp, self.form.dtype
+        x_pi = room.net_x_pi.take(xp, (2 * n, 1), dtype)
+        x_pi[:n, 0] = s_p
+        x_pi[n:] = 1
+        for k, layer in enumerate(net.layers):
+            width = layer.weight_io.shape[1]
+            z_po = room.net_z_po.take(xp, (2 * n, width), dtype)
+            xp.matmul(x_pi, layer.weight_io, out=z_po)
+            last = k == len(net.layers) - 1
+            kept = room.g_tpm.setdefault(net.neighbour, Buffer())
+            y_po = (kept if last else room.net_y_po[k % 2]).take(xp, (2 * n, width), dtype)
+            self.device.launch(
+                self._kernels, "embedding_layer", kernels.blocks(n * width), z_po, x_pi,
+                layer.joins, layer.n_joined, np.int32(width), np.int64(n * width), layer.bias_o,
+                layer.idt_o, *layer.activation, y_po,
+            )  # fmt: skip
+            x_pi = y_po
+        return x_pi[:n], x_pi[n:]

@@ -1,0 +1,181 @@
+"""Forms and fitting nets on a device, as the kernels read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmp_dp.engine.activation import GELU_CUBIC, GELU_SCALE, silut_constants
+from lmp_dp.engine.folded_fitting import FoldedFitting
+from lmp_dp.engine.forms import Moment, Splines
+from lmp_dp.engine.neighbourhood import Array
+from lmp_dp.model.network import Layer, Network
+
+#: As `enum Activation` of fitting.cu.
+_ACTIVATIONS = (
+    "tanh",
+    "relu",
+    "relu6",
+    "softplus",
+    "sigmoid",
+    "gelu",
+    "silu",
+    "silut",
+    "linear",
+)
+#: Bytes of a sector of memory: lines of coefficients begin at one.
+_SECTOR = 32
+
+
+@dataclass(frozen=True)
+class DeviceLayer:
+    """A layer on the device.
+
+    `joins` counts how often its input is added, of which the first `n_joined` columns are meant.
+    """
+
+    activation: tuple[np.int32, Array]
+    joins: np.int32
+    n_joined: np.int32
+    weight_io: Array
+    weight_oi: Array
+    bias_o: Array
+    idt_o: Array
+
+
+@dataclass(frozen=True)
+class DeviceNet:
+    """The embedding net of one neighbour element."""
+
+    neighbour: int
+    layers: list[DeviceLayer]
+    padding_km: Array
+
+
+class DeviceMoment:
+    """A `Moment`; elements of neighbours are counted in ``_t``, tables lie one behind the other.
+
+    Attributes
+    ----------
+    lookup_tu : (n_types, 3) float64
+        `Splines.lower`, `inner` and `cell_width`.
+    cells_tu : (n_types, 2) int32
+        Number of cells, and the first one.
+    blocks_tu : (n_types, 2) int32
+        Number of functions, first column of B.
+    starts_tu : (n_types, 3) int64
+        First coefficient, slope and padding.
+    """
+
+    def __init__(self, device: Any, moment: Moment) -> None:
+        upload = device.upload
+        selection = moment.selection
+        self.selection, self.dtype = selection, moment.dtype
+        self.rcut2 = np.float32(selection.rcut) * np.float32(selection.rcut)
+        self.switch = (np.float64(selection.rcut_smth), np.float64(selection.width))
+        self.sel_t = upload(selection.sel_t.astype(np.int32))
+        self.shift_k = upload(moment.davg_k / moment.dstd_k)
+        self.scale_k = upload(1.0 / moment.dstd_k)
+        self.divisor = moment.divisor
+        self.tabulated = moment.tabulated
+        self.rank, self.n_axis, self.n_features = moment.rank, moment.n_axis, moment.n_features
+        self.n_columns, k_qr = self._upload_splines(device, moment)
+        self.k_qr = self.k_rq = None
+        if k_qr is not None:
+            self.k_qr, self.k_rq = upload(k_qr), upload(np.ascontiguousarray(k_qr.T))
+        self.nets = [
+            DeviceNet(
+                block.neighbour,
+                [_uploaded(device, layer) for layer in block.functions.layers],
+                upload(np.ascontiguousarray(block.padding_kq.astype(moment.dtype))),
+            )
+            for block in moment.blocks
+            if isinstance(block.functions, Network)
+        ]
+
+    def _upload_splines(self, device: Any, moment: Moment) -> tuple[int, np.ndarray | None]:
+        """Splines of all neighbour elements; returns the columns of B, and K with rows for all."""
+        n_types, dtype = len(moment.selection.sel_t), moment.dtype
+        lookup_tu, cells_tu = np.zeros((n_types, 3)), np.zeros((n_types, 2), np.int32)
+        blocks_tu = np.zeros((n_types, 2), np.int32)
+        starts_tu = np.zeros((n_types, 3), np.int64)
+        arrays: list[list[np.ndarray]] = [[], [], [], [], []]
+        k_rows, column, first = [], 0, 0
+        for block in moment.blocks:
+            splines, t = block.functions, block.neighbour
+            if not isinstance(splines, Splines):
+                continue
+            n = splines.n_functions
+            width = -(-n * dtype.itemsize // _SECTOR) * _SECTOR // dtype.itemsize
+            extra = (0, width - n)
+            lookup_tu[t] = splines.lower, splines.inner, splines.cell_width
+            cells_tu[t] = len(splines.pieces_h), sum(map(len, arrays[0]))
+            blocks_tu[t] = width, column
+            starts_tu[t] = [sum(part.size for part in arrays[k]) for k in (2, 3, 4)]
+            parts = (
+                splines.pieces_h, splines.first_h[:-1],
+                np.pad(splines.coefficients_veq, ((0, 0), (0, 0), extra)).ravel(),
+                splines.slope_v, np.pad(block.padding_kq, ((0, 0), extra)).ravel(),
+            )  # fmt: skip
+            for array, part in zip(arrays, parts, strict=True):
+                array.append(part)
+            if moment.k_qr is not None:
+                k_rows.append(np.pad(moment.k_qr[first : first + n], (extra, (0, 0))))
+            first, column = first + n, column + width
+        self.lookup_tu, self.cells_tu = device.upload(lookup_tu), device.upload(cells_tu)
+        self.blocks_tu, self.starts_tu = device.upload(blocks_tu), device.upload(starts_tu)
+        types: tuple[Any, ...] = (np.int32, np.int32, dtype, dtype, dtype)
+        self.pieces_h, self.first_h, self.coefficients, self.slopes, self.padding = (
+            device.upload(np.concatenate([np.zeros(0), *array]).astype(of))
+            for of, array in zip(types, arrays, strict=True)
+        )
+        k_qr = np.concatenate(k_rows).astype(dtype) if k_rows else None
+        return (column if moment.tabulated else moment.rank), k_qr
+
+    def bytes_per_centre(self, slots: int) -> int:
+        """Working memory of one centre with `slots` neighbours."""
+        per_slot = 4 + 4 * 8 + 4 + 8
+        if self.nets:
+            widths = [layer.weight_io.shape[1] for layer in self.nets[0].layers]
+            per_slot += 2 * 8 * (self.rank + 3 * max(widths))
+        return slots * per_slot + 8 * (2 * self.n_features + 16 * max(self.n_columns, self.rank))
+
+
+class DeviceFitting:
+    """A `FoldedFitting`: hidden layers, and the linear last one.
+
+    Attributes
+    ----------
+    constant : float
+        Bias of the last layer and of the element (eV).
+    """
+
+    def __init__(self, device: Any, fitting: FoldedFitting) -> None:
+        *hidden, last = fitting.net.layers
+        self.dtype, self.vacuum = fitting.dtype, fitting.vacuum
+        self.layers = [_uploaded(device, layer) for layer in hidden]
+        self.parameter_weight_fo = device.upload(np.ascontiguousarray(fitting.parameter_weight_fo))
+        self.last_o = device.upload(np.ascontiguousarray(last.weight_io[:, 0]))
+        self.constant = float(last.bias_o[0]) + fitting.bias
+        self.bytes_per_centre = 8 * 3 * sum(layer.weight_io.shape[1] for layer in hidden)
+
+
+def _uploaded(device: Any, layer: Layer) -> DeviceLayer:
+    kind, _, threshold = layer.activation.partition(":")
+    constant_u = np.zeros(3)
+    if kind in GELU_CUBIC:
+        constant_u[:2] = GELU_SCALE, GELU_CUBIC[kind]
+        kind = "gelu"
+    elif kind == "silut":
+        constant_u[:] = float(threshold), *silut_constants(float(threshold))
+    return DeviceLayer(
+        activation=(np.int32(_ACTIVATIONS.index(kind)), device.upload(constant_u)),
+        joins=np.int32(("replace", "add", "double").index(layer.joins)),
+        n_joined=np.int32(len(layer.weight_io)),
+        weight_io=device.upload(np.ascontiguousarray(layer.weight_io)),
+        weight_oi=device.upload(np.ascontiguousarray(layer.weight_io.T)),
+        bias_o=device.upload(layer.bias_o),
+        idt_o=device.upload(np.ones_like(layer.bias_o) if layer.idt_o is None else layer.idt_o),
+    )

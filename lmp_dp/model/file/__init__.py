@@ -1,0 +1,5 @@
+"""The model file: `container` is the HDF5 file with its checksum, `mapping` what stands in it."""
+
+from lmp_dp.model.file.container import load, save, seal
+
+__all__ = ["load", "save", "seal"]
