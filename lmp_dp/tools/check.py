@@ -293,5 +293,7 @@ def main(args: argparse.Namespace) -> int:
 
         files.write(args.plot, check_plot.png(check_plot.parity(report)))
     if args.report:
-        files.write(args.report, check_report.html(report).encode())
+        from lmp_dp.tools import check_page
+
+        files.write(args.report, check_page.html(report).encode())
     return 0 if report.passed else 1

@@ -16,7 +16,7 @@ from lmp_dp import cli
 from lmp_dp.engine import backends
 from lmp_dp.model import load, save
 from lmp_dp.model.precision import cast
-from lmp_dp.tools import check, check_quantities, check_report
+from lmp_dp.tools import check, check_page, check_quantities, check_report
 from lmp_dp.tools.check_dynamics import Dynamics
 from lmp_dp.tools.check_report import CheckReport, Comparison, FrameReport
 from lmp_dp.tools.compress import compress
@@ -341,7 +341,7 @@ def test_names_of_files_steer_nothing(
     shown = capsys.readouterr().out
     assert_nothing_steers(shown)
     assert "[bold]x[/]y[/nothing]" in shown
-    page = check_report.html(report)
+    page = check_page.html(report)
     assert_nothing_steers(page)
     text = "".join(ElementTree.fromstring(page.removeprefix("<!doctype html>")).itertext())
     assert text.count(r"\x1b[2J\u202etxt\r\n[bold]x[/]y[/nothing] $x {%d} <b>") == 4
