@@ -21,7 +21,7 @@ import numpy as np
 from lmp_dp.engine import Potential, periodic
 from lmp_dp.errors import LmpDpError
 from lmp_dp.model import DeepPotential, ReferenceFrame
-from lmp_dp.tools.tolerances import Limits, limits
+from lmp_dp.tools.tolerances import FLOAT32_PROOF, Limits, limits
 
 #: `model_version` of graphs that today's deepmd-kit runs only after its own convert-from: those
 #: of DeePMD-kit 0.x and 1.x, which carry none, and of 2.0.
@@ -83,7 +83,8 @@ def _limits(model: DeepPotential, frame: ReferenceFrame) -> Limits:
         kind = "float32"
     else:
         kind = "compressed" if model.tables else "exact"
-    return limits(kind, model.rcut, frame.forces_ac, frame.virial_cc)
+    found = limits(kind, model.rcut, frame.forces_ac, frame.virial_cc)
+    return Limits(*map(min, found, FLOAT32_PROOF)) if kind == "float32" else found
 
 
 # --------------------------------------------------------------------------- the source

@@ -45,6 +45,9 @@ EXACT = Limits(1e-10, 1e-9, 1e-8, 1e-9)
 COMPRESSED = Limits(1e-8, 1e-6, 1e-5, 1e-7)
 #: Force in units of F, virial in units of F n^(1/2) rcut.
 FLOAT32 = Limits(1e-5, 1e-4, 1e-4, 1e-4)
+#: What a float32 model's reference frame may differ by at most, however large its forces: the frame
+#: is ours to choose, a jittered lattice of some eV/Å.
+FLOAT32_PROOF = Limits(1e-5, 1e-3, 1e-2, 1e-4)
 #: Force in units of the largest, at least 1 eV/Å, virial in tenths of the largest, at least 10 eV.
 HALF = Limits(4e-2, 4e-2, 4e-1, 4e-2)
 _OF_KIND = {"exact": EXACT, "compressed": COMPRESSED, "float32": FLOAT32, "half": HALF}
