@@ -32,9 +32,9 @@ class LmpDP(Calculator):
     Parameters
     ----------
     model : path or DeepPotential
-        A model file (``lmp-dp convert`` makes one) or a model in memory.
+        A model file, one that can be converted, or a model in memory.
     **options
-        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table, device.
+        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table, device, compress.
 
     Raises
     ------

@@ -89,23 +89,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lmp-dp {lmp_dp.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    convert = commands.add_parser("convert", help="frozen DeePMD-kit model (.pb) -> model file")
+    convert = commands.add_parser("convert", help="frozen DeePMD-kit model -> model file")
     info = commands.add_parser("info", help="what a model file holds; --verify proves it")
     compress = commands.add_parser(
         "compress", help="tabulate the embedding nets: several times faster"
     )
+    export = commands.add_parser("export", help="model file -> DeePMD-kit's own format (.dp)")
     check = commands.add_parser("check", help="parity of pair dp with pair deepmd")
     bench = commands.add_parser("bench", help="speed of pair dp, and beside it of pair deepmd")
     from lmp_dp.tools import bench as bench_tool
     from lmp_dp.tools import check as check_tool
     from lmp_dp.tools import compress as compress_tool
     from lmp_dp.tools import convert as convert_tool
+    from lmp_dp.tools import export as export_tool
     from lmp_dp.tools import info as info_tool
 
     for command, tool in (
         (convert, convert_tool),
         (info, info_tool),
         (compress, compress_tool),
+        (export, export_tool),
         (check, check_tool),
         (bench, bench_tool),
     ):

@@ -18,6 +18,8 @@ MODELS = TESTS / "models"
 TRAINED = ("cu", "water", "hea")
 RANDOM = tuple(sorted(path.stem for path in MODELS.glob("*.pb")))
 RECORDED = (*RANDOM, *TRAINED)
+#: Models in DeePMD-kit's v3 formats, by PyTorch or NumPy.
+V3 = tuple(sorted(path.stem for path in (MODELS / "v3").iterdir()))
 
 #: A terminal would take these as a title, a cleared screen, text written backwards, a new line.
 HOSTILE = "\x1b]0;title\x07\x1b[2J\u202etxt\r\n[bold]x[/]y[/nothing] $x {%d} <b>"
@@ -52,7 +54,9 @@ def assert_nothing_steers(text: str) -> None:
 
 
 def source_graph(name: str) -> Path:
-    """The frozen graph behind a recorded model."""
+    """The source of a recorded model: a frozen graph, or a file of a v3 format."""
+    if name in V3:
+        return next((MODELS / "v3").glob(f"{name}.*"))
     return INPUTS / "models" / f"{name}.pb" if name in TRAINED else MODELS / f"{name}.pb"
 
 
@@ -75,7 +79,7 @@ def recorded_frames(name: str) -> list[Frame]:
             aparam=values.get("aparam"),
         )
 
-    with h5py.File(MODELS / "recorded.h5") as file:
+    with h5py.File(MODELS / ("recorded_v3.h5" if name in V3 else "recorded.h5")) as file:
         return [read(group) for group in file[name].values()]
 
 

@@ -64,7 +64,7 @@ for name in {FRAMEWORKS}:
     sys.modules[name] = None
 from pathlib import Path
 from lmp_dp import Potential, cli
-from lmp_dp.model.sources import graphdef
+from lmp_dp.model.sources.tensorflow import graphdef
 source = Path({str(MODELS / "oh_one_sided.pb")!r})
 Path("text.pbtxt").write_text(
     text_format.MessageToString(graphdef.parse(source.read_bytes(), text=False)))

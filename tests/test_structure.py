@@ -31,13 +31,15 @@ LONGER = {
     "engine.cpu.kernels.rows.gather": (75, "a numba kernel: one pass over the neighbours"),
     "engine.gpu.lists.build": (70, "one launch after the other, which share their buffers"),
 }
-#: What may know of the one descriptor by name, besides documentation.
+#: What may know of a descriptor by name, besides documentation: where each kind has its module.
 KNOW_SE_E2_A = (
-    "model/descriptors/se_e2_a.py",
-    "engine/reference/se_e2_a.py",
-    "engine/lowering/se_e2_a.py",
+    "model/descriptors/",
+    "engine/reference/",
+    "engine/lowering/",
+    "engine/tabulation/",
     "model/file/version_1.py",
     "model/sources/",
+    "model/exports/",
 )
 
 

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
-from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
+from lmp_dp.engine.engine import Engine
+from lmp_dp.engine.present import PresentElements, knows_many_elements
 from lmp_dp.errors import BackendError
 from lmp_dp.model import DeepPotential
 
 NAMES = ("auto", "cpu", "gpu", "reference", "gpu-reference")
-
-
-class Engine(Protocol):
-    """What every backend is: a model that can be evaluated.
-
-    Attributes
-    ----------
-    seconds : dict
-        Thread time per stage over all evaluations; empty where a backend does not measure.
-    builds_lists : bool
-        The engine finds neighbours itself; `Neighbourhood` needs no lists.
-    """
-
-    seconds: dict[str, float]
-    builds_lists: bool
-
-    def memory(self) -> str:
-        """What it holds on a device, in words; empty without one."""
-        ...
-
-    def close(self) -> None:
-        """Let go of threads and memory; another evaluation takes them again."""
-        ...
-
-    def compute(self, nb: Neighbourhood, outputs: Outputs) -> Result:
-        """Energy, forces and what `outputs` asks for."""
-        ...
 
 
 def create(
@@ -55,7 +29,7 @@ def create(
     if name in ("auto", "cpu"):
         from lmp_dp.engine.cpu import CpuEngine
 
-        return "cpu", CpuEngine(model, threads)
+        return "cpu", _for_present(model, lambda of: CpuEngine(of, threads))
     if name == "reference":
         from lmp_dp.engine.reference import ReferenceEngine
 
@@ -68,4 +42,9 @@ def create(
     from lmp_dp.engine.gpu import GpuEngine
     from lmp_dp.engine.gpu.device import CudaDevice
 
-    return name, GpuEngine(model, CudaDevice(device or 0))
+    found = CudaDevice(device or 0)
+    return name, _for_present(model, lambda of: GpuEngine(of, found))
+
+
+def _for_present(model: DeepPotential, make: Callable[[DeepPotential], Engine]) -> Engine:
+    return PresentElements(model, make) if knows_many_elements(model) else make(model)

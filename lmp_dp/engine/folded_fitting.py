@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from lmp_dp.engine import network
+from lmp_dp.model.fitting import Fitting
 from lmp_dp.model.network import Layer, Network
 
 
@@ -31,17 +32,14 @@ class FoldedFitting:
         Weights of the parameters.
     bias : float
         eV.
-    original : Network
-        The net on (D, p).
-    subtract_vacuum : bool
-        Whether the original's value at D = 0 is subtracted.
+    vacuum_net : Network or None
+        A net on (D, p), whose value at D = 0 is subtracted.
     """
 
     net: Network
     parameter_weight_fo: np.ndarray
     bias: float
-    original: Network
-    subtract_vacuum: bool
+    vacuum_net: Network | None
 
     @property
     def dtype(self) -> np.dtype:
@@ -50,21 +48,54 @@ class FoldedFitting:
 
     def vacuum(self, parameters_bf: np.ndarray) -> np.ndarray:
         """What is subtracted (eV): a value per centre, or one for all."""
-        if self.subtract_vacuum and parameters_bf.shape[1]:
+        if self.vacuum_net and parameters_bf.shape[1]:
             return self._at_zero(parameters_bf)
         return self._vacuum_of_all_b
 
     @cached_property
     def _vacuum_of_all_b(self) -> np.ndarray:
-        if not self.subtract_vacuum:
+        if not self.vacuum_net:
             return np.zeros(1, self.dtype)
         return self._at_zero(np.zeros((1, 0), self.dtype))
 
     def _at_zero(self, parameters_bf: np.ndarray) -> np.ndarray:
+        assert self.vacuum_net is not None
         n_b, n_f = parameters_bf.shape
-        zeros_bd = np.zeros((n_b, self.original.n_in - n_f), self.dtype)
+        zeros_bd = np.zeros((n_b, self.vacuum_net.n_in - n_f), self.dtype)
         inputs_bi = np.concatenate([zeros_bd, parameters_bf], axis=1)
-        return network.forward(self.original, inputs_bi)[0][:, 0]
+        return network.forward(self.vacuum_net, inputs_bi)[0][:, 0]
+
+
+def fitting_nets(fitting: Fitting, t: int, n_d: int) -> tuple[Network, Network | None]:
+    """The net on (D, p) for centres of element `t`, and that of its vacuum, if that is subtracted.
+
+    Both have plain ends. What the net is told of the element, behind the `n_d` values of D, is in
+    the first layer's bias.
+    """
+    net = with_plain_ends(fitting.net(t))
+    if fitting.is_silent(t):
+        last = net.layers[-1]
+        nothing = replace(last, weight_io=0 * last.weight_io, bias_o=0 * last.bias_o)
+        return _told(Network((*net.layers[:-1], nothing)), n_d, fitting.type_to, t), None
+    told = _told(net, n_d, fitting.type_to, t)
+    if not fitting.subtract_vacuum_t[t]:
+        return told, None
+    if fitting.type_to is None or fitting.vacuum_is_typed:
+        return told, told
+    return told, _told(net, n_d, 0 * fitting.type_to, t)
+
+
+def _told(net: Network, n_d: int, type_to: np.ndarray | None, t: int) -> Network:
+    if type_to is None:
+        return net
+    first, behind = net.layers[0], n_d + type_to.shape[1]
+    shift_o = type_to[t].astype(np.float64) @ first.weight_io[n_d:behind]
+    layer = replace(
+        first,
+        weight_io=np.concatenate([first.weight_io[:n_d], first.weight_io[behind:]]),
+        bias_o=(first.bias_o + shift_o).astype(net.dtype),
+    )
+    return Network((layer, *net.layers[1:]))
 
 
 def with_plain_ends(net: Network) -> Network:

@@ -32,6 +32,13 @@ def path_of(model: Any) -> str:
     return path
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False; no word, which would count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} is {_short(value)}, expected True or False")
+    return bool(value)
+
+
 def device_index(device: Any) -> int | None:
     """A CUDA device's number."""
     if device is None:

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from lmp_dp.engine import backends, inputs, pairs, periodic, process
+from lmp_dp.engine import backends, inputs, model_cache, pairs, periodic, process
+from lmp_dp.engine.compression import doubts_of_tables
 from lmp_dp.engine.namespace import namespace_of, to_numpy
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.engine.watch import Watch
 from lmp_dp.errors import BackendError, InputError, RangeError
-from lmp_dp.model import DeepPotential, load
+from lmp_dp.model import DeepPotential
+from lmp_dp.model.descriptors.loc_frame import LocFrame
 from lmp_dp.model.precision import cast
 from lmp_dp.threads import thread_count
 
@@ -57,7 +59,8 @@ class Potential:
     Parameters
     ----------
     model : path or DeepPotential
-        A model file (``lmp-dp convert`` makes one) or a model in memory.
+        A model file, any other file that ``lmp-dp convert`` reads (a frozen DeePMD-kit graph, say),
+        or a model in memory.
     backend : str
         "auto" (cpu), "cpu", "gpu", "reference" or "gpu-reference".
     precision : {"float64", "float32"}, optional
@@ -73,6 +76,10 @@ class Potential:
         the caller asks `watch`, and reads `Result.warning`.
     device : int, optional
         CUDA device of the gpu backend; the first one that CUDA shows is 0, the default.
+    compress : bool
+        Tabulate the embedding nets first, as ``lmp-dp compress`` does: several times faster, and
+        other numbers within its tolerance. A model that has tables is used as it is. Default is the
+        model as it is.
 
     Attributes
     ----------
@@ -84,6 +91,8 @@ class Potential:
     ------
     lmp_dp.errors.ModelFileError
         The file cannot be read.
+    lmp_dp.errors.UnsupportedModelError
+        The file is of a kind, or its model has something, that is not supported.
     lmp_dp.errors.BackendError
         The backend does not exist or cannot be used here.
     lmp_dp.errors.InputError
@@ -104,6 +113,7 @@ class Potential:
         sel: str = "warn",
         table: str = "warn",
         device: int | None = None,
+        compress: bool = False,
     ) -> None:
         self.watch = Watch(sel, table)
         self.on_warning: Callable[[str], None] | None = _python_warning
@@ -111,7 +121,10 @@ class Potential:
         device = inputs.device_index(device)
         if not isinstance(model, DeepPotential):
             model = inputs.path_of(model)
-        loaded = model if isinstance(model, DeepPotential) else load(model)
+        compress = inputs.flag("compress", compress)
+        loaded = model_cache.opened(model, compress)
+        if compress and (doubts := doubts_of_tables(loaded)):
+            warnings.warn(doubts, stacklevel=2)
         if precision is not None:
             loaded = cast(loaded, precision)
         self.model = loaded
@@ -127,6 +140,7 @@ class Potential:
             "sel": sel,
             "table": table,
             "device": device,
+            "compress": compress,
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -190,6 +204,8 @@ class Potential:
 
     def warm_up(self) -> None:
         """Load or compile what a first evaluation needs, so that later ones are even."""
+        if any(isinstance(part, LocFrame) for part in self.model.descriptor.parts):
+            return  # which two atoms do not have
         pair = np.array([[0.0, 0.0, 0.0], [0.5 * self.rcut, 0.0, 0.0]])
         for t in range(len(self.type_map)):
             lists = self._images(pair, np.full(2, t, np.int32))

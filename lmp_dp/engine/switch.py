@@ -1,30 +1,23 @@
 r"""The switching function, the one place where it is written for arrays and single numbers.
 
     sw = 1                               r <  rcut_smth
-       = u^3 (-6 u^2 + 15 u - 10) + 1    u = (r - rcut_smth)/(rcut - rcut_smth)
+       = u^3 (-6 u^2 + 15 u - 10) + 1    u = (r - rcut_smth)/width
        = 0                               r >= rcut
 
-(The kernels of the cpu and gpu backends have their own copies.)
+width is rcut - rcut_smth (`Environment.switch_width`). The kernels of the cpu and gpu
+backends have their own copies.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from lmp_dp.engine.namespace import namespace_of
 
 
-def switch_width(rcut: float, rcut_smth: float) -> float:
-    """rcut - rcut_smth as DeePMD-kit subtracts it: in float32."""
-    return float(np.float32(rcut) - np.float32(rcut_smth))
-
-
-def switch(r: Any, rcut: float, rcut_smth: float) -> tuple[Any, Any]:
+def switch(r: Any, rcut_smth: float, width: float) -> tuple[Any, Any]:
     """sw(r) and dsw/dr."""
     xp = namespace_of(r)
-    width = switch_width(rcut, rcut_smth)
     u = xp.clip((r - rcut_smth) / width, 0.0, 1.0)
     return (
         u**3 * (-6.0 * u**2 + 15.0 * u - 10.0) + 1.0,

@@ -1,4 +1,4 @@
-"""The words of `pair_style dp MODEL.h5 [MODEL.h5 ...] [keywords]`."""
+"""The words of `pair_style dp MODEL [MODEL ...] [keywords]`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from lmp_dp.errors import InputError
 
 USAGE = (
-    "pair_style dp MODEL.h5 [MODEL.h5 ...] [backend auto|cpu|gpu|reference|gpu-reference] "
-    "[precision float64|float32] [threads N] [sel warn|error|ignore] "
-    "[table warn|error|ignore] [timing yes|no] "
+    "pair_style dp MODEL [MODEL ...] [compress yes|no] "
+    "[backend auto|cpu|gpu|reference|gpu-reference] [precision float64|float32] "
+    "[threads N] [sel warn|error|ignore] [table warn|error|ignore] [timing yes|no] "
     "[out_file FILE] [out_freq N] [atomic] [relative L] [relative_v L] "
     "[fparam F ...] [fparam_from_compute ID] [fparam_from_fix ID [INDEX]] "
     "[aparam A ...] [aparam_from_compute ID] [ttm ID]"
@@ -26,7 +26,10 @@ class Arguments:
     Attributes
     ----------
     models : list of str
-        Model files; the first one drives the atoms.
+        Model files, or files that can be converted; the first one drives the atoms.
+    compress : bool
+        Tabulate the embedding nets of models that have no tables, as ``lmp-dp compress`` does.
+        Default is no: the numbers are those of the model as it is, as with pair style deepmd.
     engine : dict
         Arguments of `Potential`.
     timing : bool
@@ -44,6 +47,7 @@ class Arguments:
     """
 
     models: list[str] = field(default_factory=list)
+    compress: bool = False
     engine: dict[str, Any] = field(default_factory=dict)
     timing: bool = False
     out_file: str = "model_devi.out"
@@ -145,6 +149,7 @@ def _level(keyword: str, value: str) -> float:
 
 _OF_THE_ENGINE = ("backend", "precision", "threads", "sel", "table")
 _KEYWORDS: dict[str, Callable[[str, str], Any]] = {
+    "compress": _yes,
     "backend": _word,
     "precision": _word,
     "threads": _positive,

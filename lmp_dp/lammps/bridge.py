@@ -39,6 +39,8 @@ class Run(ctypes.Structure):
         ("boltz", c_double),
         ("angstrom", c_double),
         ("counts", c_void_p),
+        ("models", c_void_p),
+        ("models_size", c_int64),
         ("watching", c_int32),
     )
 
@@ -138,6 +140,7 @@ class Bridge(ctypes.Structure):
         ("bridge_size", c_int64),
         ("n_fields", c_int64),
         ("fields", ctypes.POINTER(Field)),
+        ("prepare", CallWithArguments),
         ("settings", CallWithArguments),
         ("coeff", CallWithArguments),
         ("init", Call),

@@ -8,6 +8,7 @@ Python exception into a message there.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import itertools
 import os
 from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _styles: dict[int, PairStyle] = {}
 _handles = itertools.count(1)
+_prepared: dict[int, Any] = {}  # by address of `Shared`
 _last_message = b""  # the plugin holds a pointer to it
 
 
@@ -52,6 +54,7 @@ def connect(address: int) -> None:
             f"they share, {different}): install lmp-dp again"
         )
     special: dict[str, Callable[..., int]] = {
+        "prepare": _prepare,
         "settings": _settings,
         "coeff": _coeff,
         "close": _close,
@@ -85,6 +88,23 @@ def _words(count: int, words: Any) -> list[str]:
     return [os.fsdecode(words[number]) for number in range(count)]
 
 
+def _prepare(address: int, count: int, words: Any) -> int:
+    shared = Shared.from_address(address)
+
+    def action() -> None:
+        from lmp_dp.lammps.arguments import read_arguments
+        from lmp_dp.lammps.prepared import prepare
+
+        content, log, warning = prepare(read_arguments(_words(count, words)))
+        texts = [text.encode(errors="backslashreplace") or None for text in (log, warning)]
+        shared.run.models_size = len(content)
+        shared.run.models = ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p)
+        shared.log, shared.warning = texts
+        _prepared[address] = content, texts  # `shared` points into them, until `settings`
+
+    return _guarded(shared, action)
+
+
 def _settings(address: int, count: int, words: Any) -> int:
     shared = Shared.from_address(address)
 
@@ -96,7 +116,10 @@ def _settings(address: int, count: int, words: Any) -> int:
         shared.handle = 0
         if previous is not None:
             previous.close()
-        style = PairStyle(shared, _words(count, words))
+        try:
+            style = PairStyle(shared, _words(count, words))
+        finally:
+            _prepared.pop(address, None)
         shared.handle = next(_handles)
         _styles[shared.handle] = style
 

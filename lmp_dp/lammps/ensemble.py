@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lmp_dp.engine import Neighbourhood, Outputs, Potential, Result
 from lmp_dp.errors import InputError
-from lmp_dp.lammps import type_table
+from lmp_dp.lammps import prepared, type_table
 from lmp_dp.lammps.arguments import Arguments
 from lmp_dp.lammps.bridge import Shared, View
 from lmp_dp.lammps.model_deviation import DeviationFile, force_deviation, virial_deviation
@@ -37,8 +37,8 @@ class Ensemble:
     def __init__(self, shared: Shared, arguments: Arguments) -> None:
         self.shared, self.arguments = shared, arguments
         self.potentials: list[Potential] = []
-        for path in arguments.models:
-            potential = Potential(path, **arguments.engine)
+        for model in prepared.models(shared.run, arguments.models):
+            potential = Potential(model, **arguments.engine)
             potential.on_warning = None  # see `news`
             potential.warm_up()  # compiled kernels before the first step, not in it
             self.potentials.append(potential)

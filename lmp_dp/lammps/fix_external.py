@@ -28,6 +28,7 @@ from lmp_dp.lammps.banner import banner
 from lmp_dp.lammps.communicator import communicator, node
 from lmp_dp.lammps.ghost_lists import SKIN, GhostLists, near_a_face
 from lmp_dp.lammps.ghost_owners import GhostOwners
+from lmp_dp.lammps.prepared import from_first_rank
 from lmp_dp.lammps.run_errors import RunError, raise_after_commands
 from lmp_dp.lammps.units import units_of
 from lmp_dp.lammps.virials import symmetric6
@@ -56,7 +57,7 @@ class FixExternal:
     lmp : lammps.lammps
         A LAMMPS instance; also one that the `python` command hands over (`lammps(ptr=...)`).
     model : path or DeepPotential
-        A model file or a model in memory.
+        A model file, a file that can be converted, or a model in memory.
     fix_id : str
         ID of the fix. If there is none, `fix ID all external pf/callback 1 1` and
         `fix_modify ID energy yes virial yes` are issued; a fix of that name must be of this form.
@@ -66,6 +67,8 @@ class FixExternal:
     backend, precision, threads
         As for `lmp_dp.Potential`; default of `threads` is OMP_NUM_THREADS, else this rank's share
         of the cores of its node.
+    compress : bool
+        As for `lmp_dp.Potential`.
 
     Attributes
     ----------
@@ -109,6 +112,7 @@ class FixExternal:
         backend: str = "auto",
         precision: str | None = None,
         threads: int | None = None,
+        compress: bool = False,
     ) -> None:
         if lmp.version() < OLDEST_LAMMPS:
             raise InputError(
@@ -129,7 +133,8 @@ class FixExternal:
             raise InputError(str(error)) from None
         if threads is None:
             threads = threads_per_rank(*node(self._comm))
-        self.potential = Potential(model, backend=backend, precision=precision, threads=threads)
+        source = from_first_rank(model, compress, self._comm)
+        self.potential = Potential(source, backend, precision, threads, compress=compress)
         if self.potential.model.fitting.n_fparam or self.potential.model.fitting.n_aparam:
             raise InputError(
                 f"{model} takes fparam or aparam, which only pair_style dp can give it"

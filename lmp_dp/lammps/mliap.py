@@ -27,9 +27,9 @@ class DpMliap:
     Parameters
     ----------
     model : path
-        A model file (``lmp-dp convert`` makes one).
+        A model file, or one that can be converted.
     **options
-        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table.
+        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table, compress.
 
     Raises
     ------

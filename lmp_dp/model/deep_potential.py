@@ -11,6 +11,7 @@ from lmp_dp.model import bounds
 from lmp_dp.model.descriptors.registry import Descriptor
 from lmp_dp.model.fitting import Fitting
 from lmp_dp.model.mapped import find_all
+from lmp_dp.model.pair_table import PairTable
 from lmp_dp.model.provenance import Provenance, ReferenceFrame
 from lmp_dp.model.table import Table
 
@@ -18,6 +19,8 @@ from lmp_dp.model.table import Table
 @dataclass(frozen=True)
 class DeepPotential:
     """A complete model: elements, descriptor, fitting nets, and where it came from.
+
+    Some take energies from a table of pairs where atoms come close (`pair_table`).
 
     Names in `type_map` are distinct, printable, without blanks, of at most 32 characters, and not
     NULL, which LAMMPS scripts use for types that the model does not see.
@@ -28,19 +31,24 @@ class DeepPotential:
     fitting: Fitting
     provenance: Provenance = field(default_factory=Provenance)
     reference_frame: ReferenceFrame | None = None
+    pair_table: PairTable | None = None
 
     def __post_init__(self) -> None:
         n_types = len(self.type_map)
         bounds.check_number("the number of elements in type_map", n_types, 1, bounds.MAX_TYPES)
         for t, name in enumerate(self.type_map):
             _check_element(name, self.type_map[:t])
-        counts = (self.descriptor.environment.n_types, len(self.fitting.nets))
-        if counts != (n_types, n_types):
+        of_parts = [part.environment.n_types for part in self.descriptor.parts]
+        if {*of_parts, self.fitting.n_types} != {n_types}:
             raise ModelFileError(
-                f"type_map has {n_types} elements, the descriptor {counts[0]}, the fitting nets "
-                f"{counts[1]}"
+                f"type_map has {n_types} elements, the descriptor {of_parts}, the fitting nets "
+                f"{self.fitting.n_types}"
             )
-        n_parameters = self.fitting.n_fparam + self.fitting.n_aparam
+        if self.pair_table is not None and self.pair_table.n_types != n_types:
+            raise ModelFileError(
+                f"type_map has {n_types} elements, the pair table {self.pair_table.n_types}"
+            )
+        n_parameters = self.fitting.n_told + self.fitting.n_fparam + self.fitting.n_aparam
         for t, net in enumerate(self.fitting.nets):
             if net.n_in != self.descriptor.n_out + n_parameters:
                 raise ModelFileError(
@@ -72,8 +80,9 @@ class DeepPotential:
 
     @property
     def rcut(self) -> float:
-        """Cutoff (Å)."""
-        return self.descriptor.environment.rcut
+        """Cutoff (Å): the largest, where descriptors and pair table differ."""
+        of_pairs = 0.0 if self.pair_table is None else self.pair_table.rcut
+        return max(of_pairs, *(part.environment.rcut for part in self.descriptor.parts))
 
     @property
     def tables(self) -> list[Table]:

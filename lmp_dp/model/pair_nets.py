@@ -11,7 +11,7 @@ from lmp_dp.errors import ModelFileError
 from lmp_dp.model import bounds
 from lmp_dp.model.arrays import Floats, Integers
 from lmp_dp.model.network import Network
-from lmp_dp.model.table import Table
+from lmp_dp.model.table import Table, describe_tables
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class PairNets:
     Attributes
     ----------
     net_tt : (n_types, n_types) int64 array
-        [centre, neighbour] -> index of the pair's net in `embeddings` and `tables`; -1 where there
-        is none.
+        [centre, neighbour], or two neighbours -> index of the pair's net in `embeddings` and
+        `tables`; -1 where there is none.
     embeddings : tuple of Network
         The distinct embedding nets. Empty where a compressed model keeps only its tables.
     tables : tuple of Table
         The tabulated nets of a compressed model, in the same order; empty if not compressed.
     padding_ttm : (n_types, n_types, M) float64 array or None
-        Of a compressed model, G(-davg/dstd) of the nets themselves, [centre, neighbour]: what empty
-        slots embed to.
+        Of a compressed model whose nets take s, G(-davg/dstd) of the nets themselves, [centre,
+        neighbour]: what empty slots embed to.
     """
 
     net_tt: Integers
@@ -66,11 +66,16 @@ class PairNets:
                 )
             if isinstance(net, Network) and net.n_in != 1:
                 raise ModelFileError(f"{name} takes {net.n_in} values, expected 1")
-        if self.tables:
+        if self.padding_ttm is not None:
             shape = (n_types, n_types, self.n_channels)
-            if self.padding_ttm is None:
-                raise ModelFileError(f"a compressed model needs padding of shape {shape}")
             bounds.check("padding", self.padding_ttm, shape, bounds.MAX_VALUE)
+
+    def check_padding(self) -> None:
+        """Raise a ModelFileError unless it is known what empty slots of a compressed model add."""
+        if self.tables and self.padding_ttm is None:
+            n_types = len(self.net_tt)
+            shape = (n_types, n_types, self.n_channels)
+            raise ModelFileError(f"a compressed model needs padding of shape {shape}")
 
     def padding_of(self, centre: int) -> np.ndarray:
         """What empty slots of a compressed model embed to, (n_types, M)."""
@@ -96,17 +101,8 @@ class PairNets:
 
     def describe(self) -> dict[str, Any]:
         """What ``lmp-dp info`` says of them."""
-        tables = self.tables
         return {
             "embedding_net": [list(x) for x in sorted({net.widths for net in self.embeddings})],
             "embedding_activation": sorted({net.layers[0].activation for net in self.embeddings}),
-            "tables": {
-                "count": len(tables),
-                "megabytes": round(sum(t.coefficients_veq.nbytes for t in tables) / 1e6, 2),
-                "basis_functions": sorted(table.rank for table in tables),
-                "error_of_G": max(table.error for table in tables),
-                "error_of_dG_ds": max(table.slope_error for table in tables),
-            }
-            if tables
-            else None,
+            "tables": describe_tables(self.tables),
         }

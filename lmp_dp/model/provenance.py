@@ -46,6 +46,8 @@ class ReferenceFrame:
 
 #: How the note on a source begins that computes its nets in half precision.
 MIXED_PRECISION = "trained in mixed precision"
+#: How the note on a source begins that is compressed itself.
+SOURCE_TABLES = "compressed by its source"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Provenance:
     def half_precision(self) -> bool:
         """True if the source computes its nets in float16 or bfloat16 (a note says so)."""
         return any(note.startswith(MIXED_PRECISION) for note in self.notes)
+
+    @property
+    def source_tables(self) -> bool:
+        """True if the source itself has the model's tables, and no nets (a note says so)."""
+        return any(note.startswith(SOURCE_TABLES) for note in self.notes)
 
     def __post_init__(self) -> None:
         if self.min_nbor_dist is not None and not np.isfinite(self.min_nbor_dist):

@@ -16,6 +16,7 @@ ends (Hermite). Outside of the cells phi continues as a straight line.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,9 +37,11 @@ class Table:
     Attributes
     ----------
     lower : float
-        Start of the first cell, in normalised s; the smallest value that s takes.
+        Start of the first cell, in normalised s; the smallest value that s takes, or (of e, which
+        has both signs) as far from 0 as the end of the last cell.
     inner : float
-        Normalised s where the fine part ends (atoms closer than training data came).
+        Normalised s where the fine part ends (atoms closer than training data came); of e the fine
+        part begins at minus that.
     cell_width : float
         Width of a cell (normalised s).
     pieces_h : (n_cells,) int array
@@ -51,7 +54,7 @@ class Table:
         Precision in which the model is evaluated (that of the net's weights).
     error, slope_error : float
         Largest deviation of G and dG/ds from the net, measured between the pieces' ends in the
-        fine part.
+        fine part; 0 of a table that its source had already.
     """
 
     lower: float
@@ -113,3 +116,16 @@ class Table:
         lines_veq[1, 0] = first[0]
         lines_veq[1, 1] = first[1] * self.pieces_h[0]
         return lines_veq
+
+
+def describe_tables(tables: tuple[Table, ...]) -> dict[str, Any] | None:
+    """What ``lmp-dp info`` says of the tables of a descriptor, if it has any."""
+    if not tables:
+        return None
+    return {
+        "count": len(tables),
+        "megabytes": round(sum(t.coefficients_veq.nbytes for t in tables) / 1e6, 2),
+        "basis_functions": sorted(table.rank for table in tables),
+        "error_of_G": max(table.error for table in tables),
+        "error_of_dG_ds": max(table.slope_error for table in tables),
+    }

@@ -38,7 +38,7 @@ from lmp_dp.tools.terminal import Terminal
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``lmp-dp bench``."""
-    parser.add_argument("model", help="model file of pair style dp (.h5)")
+    parser.add_argument("model", help="model of pair style dp (.h5, .pb, ...)")
     parser.add_argument(
         "--against", metavar="FILE", help="model for pair style deepmd (frozen .pb); default: none"
     )

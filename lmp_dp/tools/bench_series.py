@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lmp_dp.model import load
+from lmp_dp.engine.model_cache import opened
 from lmp_dp.tools import requirements
 from lmp_dp.tools.bench_figures import energy_deviation, figures_of, ratios_of
 from lmp_dp.tools.bench_report import DEEPMD, DP, BenchReport, Layout, Run
@@ -107,7 +107,7 @@ def run_bench(
     Parameters
     ----------
     model : path
-        Model file of pair style dp.
+        Model of pair style dp: a model file, or one that can be converted.
     data : path
         LAMMPS data file in metal units, periodic in all directions.
     against : path, optional
@@ -134,7 +134,7 @@ def run_bench(
     protocol = protocol or Protocol()
     versions = requirements.versions(with_deepmd=against is not None)
     requirements.files_exist([data] if against is None else [data, against])
-    loaded = load(model)
+    loaded = opened(model)
     groups = _groups(layouts, _layouts_of_deepmd(against, layouts, deepmd_layouts))
     styles = protocol.styles(model, against)
     start, described = read_data(Path(data).resolve())

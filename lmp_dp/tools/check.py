@@ -18,11 +18,12 @@ import numpy as np
 
 from lmp_dp import files
 from lmp_dp.engine import backends
+from lmp_dp.engine.model_cache import opened
 from lmp_dp.errors import BackendError
 from lmp_dp.lammps import type_table
 from lmp_dp.lammps.virials import COLUMNS, ROWS
-from lmp_dp.model import DeepPotential, load
-from lmp_dp.tools import check_report, options, requirements
+from lmp_dp.model import DeepPotential
+from lmp_dp.tools import check_report, deep_pot, options, requirements
 from lmp_dp.tools.check_dynamics import compare
 from lmp_dp.tools.check_quantities import quantities
 from lmp_dp.tools.check_report import REFERENCE, CheckReport, Comparison, FrameReport
@@ -51,9 +52,11 @@ def run_check(
     Parameters
     ----------
     models : sequence of paths
-        Model files of pair style dp, all of the same potential (compressed, float32, ...).
+        Models of pair style dp (files of lmp-dp, or such as can be converted), all of the same
+        potential (compressed, float32, ...).
     against : path
-        The model that pair style deepmd is given (a frozen graph); or "reference" for the first
+        The model that pair style deepmd is given (a frozen graph), or DeepPot (``.pth``, ``.dp``,
+        ``.yaml``: where deepmd-kit has PyTorch); or "reference" for the first
         model file on the backend reference, which needs no deepmd-kit.
     data : path
         LAMMPS data file in metal units, periodic in all directions.
@@ -88,7 +91,14 @@ def run_check(
     chosen, unavailable = _usable(backend, loaded[0])
     runs = [(m, name) for m in range(len(models)) for name in chosen]
     yardstick, styles = _pair_styles(models, against, runs)
-    target = evaluate(everything, [yardstick], names)[0]
+    if deep_pot.is_for(against):
+        if steps:
+            raise ComparisonError(
+                f"{against} is compared with DeepPot, which makes no runs: leave out --md"
+            )
+        target = deep_pot.evaluate(everything, against, names)
+    else:
+        target = evaluate(everything, [yardstick], names)[0]
     comparisons = []
     for (m, name), found in zip(runs, evaluate(everything, styles, names), strict=True):
         allowed = tolerances(
@@ -121,7 +131,7 @@ def run_check(
 
 
 def _loaded(models: Sequence[str | Path]) -> list[DeepPotential]:
-    loaded = [load(model) for model in models]
+    loaded = [opened(model) for model in models]
     type_map = loaded[0].type_map
     for model, one in zip(models, loaded, strict=True):
         if one.type_map != type_map:
@@ -240,12 +250,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``lmp-dp check``."""
     parser.add_argument(
         "models", nargs="+", metavar="MODEL",
-        help="model files of pair style dp (.h5): one, or several of the same potential",
+        help="models of pair style dp (.h5, .pb, ...): one, or several of the same potential",
     )  # fmt: skip
     parser.add_argument(
         "--against", required=True, metavar="FILE",
-        help="model for pair style deepmd (frozen .pb), or the word reference: the first MODEL on "
-        "the backend reference",
+        help="model for pair style deepmd (frozen .pb) or for DeepPot (.pth, .dp, .yaml), or the "
+        "word reference: the first MODEL on the backend reference",
     )  # fmt: skip
     options.add_system(parser)
     parser.add_argument(

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lmp_dp
 from lmp_dp import files
 from lmp_dp.errors import ModelFileError, UnsupportedModelError
 from lmp_dp.model import DeepPotential, save
-from lmp_dp.model.sources.deepmd_tensorflow import read_graph
-from lmp_dp.model.sources.source_files import refuse_other_formats
-from lmp_dp.model.sources.tensorflow_graph import Graph
+from lmp_dp.model.sources.any_source import read_source
 from lmp_dp.model.sources.training_input import model_section
 from lmp_dp.text import printable
 from lmp_dp.tools.reference_frame import evaluate_source, verify
@@ -38,7 +34,7 @@ def convert(
     input_json: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> DeepPotential:
-    """Convert a frozen DeePMD-kit model (TensorFlow, ``.pb`` or ``.pbtxt``) to an HDF5 file.
+    """Convert a DeePMD-kit model (``.pb``, ``.pbtxt``, ``.pth``, ``.dp``, ``.yaml``) to HDF5.
 
     Parameters
     ----------
@@ -67,20 +63,14 @@ def convert(
     files.check_destinations(
         [destination], [source, *([input_json] if input_json is not None else [])]
     )
-    refuse_other_formats(source)
     script = _read_json(input_json) if input_json is not None else None
 
-    progress("reading the graph")
-    model = read_graph(Graph.read(source), script)
+    progress("reading the model")
+    model = read_source(source, script=script)
     progress("evaluating a reference frame with deepmd-kit")
     frame, note = evaluate_source(source, model)
-    provenance = dataclasses.replace(
-        model.provenance,
-        source_file=source.name,
-        source_sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
-        converted_by=f"lmp_dp {lmp_dp.__version__}",
-        notes=(*model.provenance.notes, *([note] if note else [])),
-    )
+    notes = (*model.provenance.notes, *([note] if note else []))
+    provenance = dataclasses.replace(model.provenance, notes=notes)
     model = dataclasses.replace(model, provenance=provenance, reference_frame=frame)
     if frame is not None:
         progress("comparing the converted model with that frame")
@@ -119,7 +109,7 @@ def _refuse_what_differs(model: DeepPotential) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``lmp-dp convert``."""
-    parser.add_argument("source", help="frozen TensorFlow graph (.pb or .pbtxt)")
+    parser.add_argument("source", help="frozen model (.pb, .pbtxt, .pth, .dp, .yaml)")
     parser.add_argument("destination", help="model file to write (.h5)")
     parser.add_argument("--input", help="training input (JSON), for graphs that lack it")
 

@@ -206,6 +206,19 @@ def _numba() -> Iterator[Finding]:
     yield Finding("numba", OK, f"{cache} {state} compiled kernels")
 
 
+def _models() -> Iterator[Finding]:
+    from lmp_dp.engine import model_cache
+
+    folder, kept = model_cache.entries()
+    if folder is None:
+        text = "no folder can be written: models used as they are are converted at every start"
+        yield Finding("models", NOTE, text, "set NUMBA_CACHE_DIR to a folder of your own")
+        return
+    size, largest = sum(state.st_size for state in kept) / 1e6, model_cache.LARGEST / 1e6
+    text = f"{folder} holds {len(kept)} converted models, {size:.0f} MB of at most {largest:.0f}"
+    yield Finding("models", OK, text)
+
+
 # ------------------------------------------------------------------------------ what makes it fast
 
 
@@ -348,6 +361,7 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "libpython": _libpython,
     "BLAS": _blas,  # before numba, which loads SciPy and with it a BLAS that is not used
     "numba": _numba,
+    "models": _models,
     "threads": _threads,
     "GPU": _gpu,
     "deepmd-kit": _deepmd,

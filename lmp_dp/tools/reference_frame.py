@@ -20,7 +20,8 @@ import numpy as np
 
 from lmp_dp.engine import Potential, periodic
 from lmp_dp.errors import LmpDpError
-from lmp_dp.model import DeepPotential, ReferenceFrame
+from lmp_dp.model import DeepPotential, Environment, ReferenceFrame
+from lmp_dp.model.sources.source_files import GRAPH, SUFFIXES, TORCHSCRIPT, format_of
 from lmp_dp.tools.tolerances import FLOAT32_PROOF, Limits, limits
 
 #: `model_version` of graphs that today's deepmd-kit runs only after its own convert-from: those
@@ -82,7 +83,8 @@ def _limits(model: DeepPotential, frame: ReferenceFrame) -> Limits:
     elif model.precision != "float64":
         kind = "float32"
     else:
-        kind = "compressed" if model.tables else "exact"
+        tabulated = model.tables and not model.provenance.source_tables
+        kind = "compressed" if tabulated else "exact"
     found = limits(kind, model.rcut, frame.forces_ac, frame.virial_cc)
     return Limits(*map(min, found, FLOAT32_PROOF)) if kind == "float32" else found
 
@@ -94,7 +96,7 @@ def evaluate_source(source: Path, model: DeepPotential) -> tuple[ReferenceFrame 
     Parameters
     ----------
     source : path
-        The frozen graph (``.pb`` or ``.pbtxt``) that `model` was read from; it is only copied.
+        The file that `model` was read from; it is only copied.
     model : DeepPotential
         Says what the frame must contain: elements, distances, parameters.
     """
@@ -108,8 +110,8 @@ def evaluate_source(source: Path, model: DeepPotential) -> tuple[ReferenceFrame 
             import deepmd
             from deepmd.infer import DeepPot
 
-            graph = _current_graph(source, model.provenance.model_version, Path(scratch))
-            energy, forces, virial = DeepPot(str(graph)).eval(
+            taken = as_deepmd_takes_it(source, model.provenance.model_version, Path(scratch))
+            energy, forces, virial = DeepPot(str(taken)).eval(
                 positions_ac[None], cell_cc[None], types_a, fparam=fparam_f, aparam=aparam_af
             )[:3]
     except Exception as error:
@@ -128,8 +130,25 @@ def evaluate_source(source: Path, model: DeepPotential) -> tuple[ReferenceFrame 
     ), ""
 
 
+def as_deepmd_takes_it(source: Path, model_version: str, scratch: Path) -> Path:
+    """A copy of the source in `scratch` of which today's deepmd-kit gives forces."""
+    kind = format_of(source)
+    if kind == GRAPH:
+        return _current_graph(source, model_version, scratch)
+    copy = scratch / f"source{SUFFIXES[kind]}"
+    shutil.copyfile(source, copy)
+    if kind == TORCHSCRIPT:
+        return copy
+    # its NumPy backend gives energies only
+    from deepmd.entrypoints.convert_backend import convert_backend
+
+    made = scratch / "source.pth"
+    convert_backend(INPUT=str(copy), OUTPUT=str(made))
+    return made
+
+
 def _current_graph(source: Path, model_version: str, scratch: Path) -> Path:
-    """A copy of the source in `scratch` as today's deepmd-kit takes it: binary, version 1.1."""
+    """A copy of a graph in `scratch` as today's deepmd-kit takes it: binary, version 1.1."""
     from deepmd.tf.env import tf
     from deepmd.tf.utils.convert import convert_pbtxt_to_pb, convert_to_21
 
@@ -188,23 +207,27 @@ def _example_configuration(model: DeepPotential) -> tuple[np.ndarray, np.ndarray
         jitter_ac = rng.uniform(-0.12, 0.12, (len(grid), 3)) * spacing
         positions_ac = (grid / edge) @ cell_cc + jitter_ac
         types_a = rng.permutation(np.arange(len(grid)) % n_types).astype(np.int32)
-        if _selection_is_unique(positions_ac, cell_cc, types_a, model):
+        if all(
+            _selection_is_unique(positions_ac, cell_cc, types_a, part.environment)
+            for part in model.descriptor.parts
+        ):
             break
     return positions_ac, cell_cc, types_a
 
 
 def _selection_is_unique(
-    positions_ac: np.ndarray, cell_cc: np.ndarray, types_a: np.ndarray, model: DeepPotential
+    positions_ac: np.ndarray, cell_cc: np.ndarray, types_a: np.ndarray, environment: Environment
 ) -> bool:
     """Whether the nearest `sel` neighbours of each element are told apart from the next one."""
-    sel_t = model.descriptor.environment.sel_t
-    lists = periodic.build(positions_ac, types_a, cell_cc, model.rcut).neighbourhood
+    sel_t = environment.sel_t
+    lists = periodic.build(positions_ac, types_a, cell_cc, environment.rcut).neighbourhood
     assert lists.offsets_n is not None
     assert lists.neighbours_p is not None
     centre_p = np.repeat(np.arange(len(types_a)), np.diff(lists.offsets_n))
     r_pc = lists.positions_ac[lists.neighbours_p] - lists.positions_ac[centre_p]
     r2_p = (r_pc * r_pc).sum(axis=1)
-    group_p = centre_p * len(sel_t) + lists.types_a[lists.neighbours_p]
+    block_p = 0 if environment.one_block else lists.types_a[lists.neighbours_p]
+    group_p = centre_p * len(sel_t) + block_p
     order_p = np.lexsort((r2_p, group_p))
     r2_p, group_p = r2_p[order_p], group_p[order_p]
     rank_p = np.arange(len(group_p)) - np.searchsorted(group_p, group_p)

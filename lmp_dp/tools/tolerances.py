@@ -26,9 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmp_dp.engine import periodic
-from lmp_dp.engine.tabulation import OUTER_LIMIT, OUTER_POWER
-from lmp_dp.model import DeepPotential, PairNets
-from lmp_dp.model.mapped import find_all
+from lmp_dp.engine.tabulation import OUTER_LIMIT, OUTER_POWER, finest_distance
+from lmp_dp.model import DeepPotential
 from lmp_dp.tools.lammps_frames import Frames
 
 
@@ -122,6 +121,8 @@ def tolerances(models: Sequence[DeepPotential], frames: Frames, same: bool) -> T
     rcut = models[0].rcut
     if any(model.precision != "float64" for model in models):
         return Tolerances("float32", rcut, one_z)
+    if len(models) == 1 and models[0].provenance.source_tables:
+        same = True
     tabulated = [] if same else [model for model in models if model.tables]
     if not tabulated:
         return Tolerances("exact", rcut, one_z)
@@ -133,18 +134,12 @@ def relaxation(frames: Frames, model: DeepPotential) -> NDArray[Any]:
     """Factor on a compressed model's tolerances, by the closest pair of each frame."""
     if not model.tables:
         return np.ones(len(frames.positions_zac))
-    environment = model.descriptor.environment
-    s_fine = min(
-        nets.tables[n].inner * environment.dstd_tk[t, 0] + environment.davg_tk[t, 0]
-        for nets in find_all(model.descriptor, PairNets)
-        for (t, _), n in np.ndenumerate(nets.net_tt)
-        if n >= 0
-    )
+    finest = finest_distance(model)
     factors = []
     for positions_ac, cell_cc in zip(frames.positions_zac, frames.cells_zcc, strict=True):
-        nb = periodic.build(positions_ac, frames.types_a, cell_cc, 1.0 / s_fine).neighbourhood
+        nb = periodic.build(positions_ac, frames.types_a, cell_cc, finest).neighbourhood
         centre_p = np.repeat(nb.centres_n, np.diff(nb.offsets_n))
         r_pc = nb.positions_ac[nb.neighbours_p] - nb.positions_ac[centre_p]
-        closest = np.linalg.norm(r_pc, axis=1).min(initial=1.0 / s_fine)
-        factors.append(min((1.0 / (closest * s_fine)) ** OUTER_POWER, OUTER_LIMIT))
+        closest = np.linalg.norm(r_pc, axis=1).min(initial=finest)
+        factors.append(min((finest / closest) ** OUTER_POWER, OUTER_LIMIT))
     return np.array(factors)

@@ -12,7 +12,12 @@ BACKENDS = ("reference", "cpu")
 # Central differences of step h err by h^2/6 f''' + eps |E|/h: with h = 1e-4 Å, third derivatives
 # up to ~1e2 eV/Å^3 and |E| up to 3e4 eV (water) about 2e-7 + 3e-8; 1e-5 leaves a margin.
 STEP, TOLERANCE = 1e-4, 1e-5
-MODELS = ("water", "hea", "hco_exclude_one_sided", "oh_overflow", "oh_two_sided", "cu_tiny")
+MODELS = (
+    *("water", "hea", "hco_exclude_one_sided", "oh_overflow", "oh_two_sided", "cu_tiny"),
+    *("er_exclude_one_sided", "e3_two", "hybrid_a_r", "tebd_strip", "atten_two_layers"),
+    *("atten_smooth", "atten_v2_exclude", "dprc", "cu_compressed", "v3_a_exclude", "v3_r_exclude"),
+    *("v3_atten_strip", "v3_atten_v2", "v3_atten_none_strip"),
+)
 
 
 def frame_of(name: str, kind: str):

@@ -50,6 +50,10 @@ def add_the_descriptor() -> type:
         n_channels: ClassVar[int] = 1
 
         @property
+        def parts(self) -> tuple[Toy, ...]:
+            return (self,)
+
+        @property
         def dtype(self) -> np.dtype:
             return self.net.dtype
 
@@ -57,7 +61,8 @@ def add_the_descriptor() -> type:
             return {"net": list(self.net.widths)}
 
     @evaluates(Toy)
-    def evaluate(descriptor, t, rows_nsk, filled_ns) -> Evaluated:
+    def evaluate(descriptor, t, rows) -> Evaluated:
+        rows_nsk = rows.normalised_nsk
         n, n_norm = len(rows_nsk), descriptor.environment.n_norm
         g_p1, slopes = network.forward(descriptor.net, rows_nsk[:, :, 0].reshape(-1, 1))
         g_ns = g_p1.reshape(n, -1)
@@ -182,5 +187,8 @@ def test_a_file_of_an_unknown_kind_is_named(tmp_path) -> None:
     path = tmp_path / "toy.h5"
     save(converted(add_the_descriptor(), json.loads(source_text())), path)
     del KINDS["toy"]
-    with pytest.raises(ModelFileError, match="/descriptor/@kind: 'toy' found, expected se_e2_a"):
+    with pytest.raises(
+        ModelFileError,
+        match="/descriptor/@kind: 'toy' found, expected hybrid or loc_frame or se_atten or se_e2_a",
+    ):
         load(path)

@@ -1,4 +1,4 @@
-"""The engines against DeePMD-kit: recorded values of 19 random and 3 trained models, and live."""
+"""The engines against DeePMD-kit: recorded values of random and trained models, and live."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import pytest
 from conftest import (
     RECORDED,
     TRAINED,
+    V3,
     Frame,
     needs_deepmd,
     recorded_frames,
     source_graph,
 )
 from lmp_dp import Potential
+from lmp_dp.errors import BackendError
 from parity import FLOAT64, deviations, tolerances
 
 BACKENDS = ("reference", "cpu")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", [*RECORDED, *V3])
 def test_agrees_with_recorded_values(name: str, backend: str, converted) -> None:
-    potential = Potential(converted(name), backend=backend, sel="ignore")
+    try:
+        potential = Potential(converted(name), backend=backend, sel="ignore")
+    except BackendError as error:
+        pytest.skip(str(error))  # by name, where the model is loaded
     frames = recorded_frames(name)
-    assert {frame.name.rsplit("/")[-1] for frame in frames} == {
+    # an atom alone has no local frame, and D has no order of images that tie
+    framed = set() if name.startswith("lf_") else {"small", "single", "single_periodic"}
+    assert {frame.name.rsplit("/")[-1] for frame in frames} == framed | {
         "periodic",
         "triclinic",
-        "small",
         "open",
-        "single",
-        "single_periodic",
     }
     allowed = tolerances(name, potential.precision)
     for frame in frames:

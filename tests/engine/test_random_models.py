@@ -36,7 +36,11 @@ from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp import Potential
 from lmp_dp.engine import network
 from lmp_dp.engine.gpu import device as cuda_device
-from lmp_dp.model import DeepPotential, Fitting, Layer, Network
+from lmp_dp.model import DeepPotential, Environment, Fitting, Layer, Network, PairNets
+from lmp_dp.model.descriptors.hybrid import Hybrid
+from lmp_dp.model.descriptors.se_e2_a import SeE2A
+from lmp_dp.model.descriptors.se_e2_r import SeE2R
+from lmp_dp.model.descriptors.se_e3 import SeE3
 from lmp_dp.model.network import ACTIVATIONS
 from lmp_dp.model.precision import cast
 from lmp_dp.tools.compress import compress
@@ -75,8 +79,8 @@ class Case:
         self.model, self.frame = model, frame
 
     def __repr__(self) -> str:
-        d, fitting = self.model.descriptor, self.model.fitting
-        nets = [("embedding", net) for net in d.nets.embeddings]
+        parts, fitting = self.model.descriptor.parts, self.model.fitting
+        nets = [("embedding", net) for part in parts for net in part.nets.embeddings]
         nets += [("fitting", net) for net in fitting.nets]
         lines = [
             f"{kind} {net.n_in} "
@@ -90,11 +94,11 @@ class Case:
         frame = self.frame
         return "\n".join(
             [
-                f"Case: precision {self.model.precision}, "
-                f"sel {d.environment.sel_t}, axis {d.axis_neuron}, "
-                f"net_tt {d.nets.net_tt.tolist()}, {len(d.nets.tables)} tables, "
+                f"Case: precision {self.model.precision}, {len(self.model.tables)} tables, "
                 f"vacuum {fitting.subtract_vacuum_t}, {fitting.n_fparam} fparam, "
-                f"{fitting.n_aparam} aparam, {len(frame.types)} atoms, cell {frame.cell}",
+                f"{fitting.n_aparam} aparam, {fitting.n_told} told, silent {fitting.silent_t}, "
+                f"{len(frame.types)} atoms, cell {frame.cell}",
+                *(f"{part.kind} {part.environment} {part.nets.net_tt.tolist()}" for part in parts),
                 *lines,
             ]
         )
@@ -139,17 +143,56 @@ def networks(draw: Any, rng: Any, dtype: str, n_in: int, widths: Any, n_out: int
 
 
 @st.composite
-def descriptors(draw: Any, rng: Any, dtype: str, n_types: int, roomy: bool) -> Any:
+def environments(draw: Any, rng: Any, n_types: int, roomy: bool, few: bool) -> Any:
+    """Of the TF family without exclusions, and of the DP family."""
+    sel = st.integers(100, 120) if roomy else st.sampled_from([4, 1, 2, 3, 5, 6, 9])
+    sel_t = np.array(draw(st.lists(sel, min_size=n_types, max_size=n_types)))
+    if few:  # those that are summed over in pairs
+        sel_t //= 1 + 2 * roomy
+    if n_types > 1 and draw(st.sampled_from([False] * 5 + [True])):
+        sel_t[rng.integers(n_types)] = 0
+    if not sel_t.any():
+        sel_t[:] = 1
+    dp = draw(st.sampled_from([False, False, True]))
+    excluded_tt, unseen_tt = (
+        dp & (share > rng.uniform(size=(n_types, n_types)))
+        for share in draw(st.sampled_from([(0.0, 0.0), (0.3, 0.0), (0.3, 0.3)]))
+    )
+    return Environment(
+        rules="DP" if dp else "TF",
+        rcut=RCUT,
+        rcut_smth=draw(st.sampled_from([0.0, 0.5, 3.5])),
+        sel_t=sel_t,
+        # of the neighbours that there are, not of the slots: D near 1, so that nothing is saturated
+        n_norm=draw(st.integers(20, 50) if roomy else st.integers(2, 8)),
+        davg_tk=arrays(rng, "float64", n_types, 4, size=0.0 if roomy else 0.2),
+        dstd_tk=rng.uniform(0.3, 1.5, (n_types, 4)),
+        excluded_tt=excluded_tt | excluded_tt.T,
+        protection=draw(st.sampled_from([0.0, 0.2])) if dp else 0.0,
+        unseen_tt=unseen_tt | unseen_tt.T if unseen_tt.any() else None,
+    )
+
+
+@st.composite
+def descriptors(draw: Any, rng: Any, dtype: str, n_types: int, roomy: bool, kind: Any) -> Any:
+    environment = draw(environments(rng, n_types, roomy, few=kind is SeE3))
     nets_tt = {
         "one-sided": np.tile(np.arange(n_types), (n_types, 1)),
         "two-sided": np.arange(n_types**2).reshape(n_types, n_types),
         "any": rng.integers(0, n_types, (n_types, n_types)),
     }[draw(st.sampled_from(["one-sided", "two-sided", "any"]))]
-    for _ in range(draw(st.sampled_from([0, 0, 0, 1, n_types]))):
-        i, j = rng.integers(0, n_types, 2)
-        nets_tt[i, j] = nets_tt[j, i] = -1
-    if (nets_tt < 0).all():
-        nets_tt[0, 0] = 0
+    if kind is SeE3:
+        nets_tt = np.minimum(nets_tt, nets_tt.T)
+    elif environment.rules == "TF":
+        for _ in range(draw(st.sampled_from([0, 0, 0, 1, n_types]))):
+            i, j = rng.integers(0, n_types, 2)
+            nets_tt[i, j] = nets_tt[j, i] = -1
+        if (nets_tt < 0).all():
+            nets_tt[0, 0] = 0
+        excluded_tt = nets_tt < 0
+        if kind is SeE2R:  # s is 0 then
+            excluded_tt |= draw(st.sampled_from([0.0, 0.3])) > rng.uniform(size=nets_tt.shape)
+        environment = dataclasses.replace(environment, excluded_tt=excluded_tt)
     numbers = np.unique(nets_tt[nets_tt >= 0])
     net_tt = np.where(nets_tt < 0, -1, np.searchsorted(numbers, nets_tt))
 
@@ -159,22 +202,38 @@ def descriptors(draw: Any, rng: Any, dtype: str, n_types: int, roomy: bool) -> A
         other = draw(networks(rng, dtype, 1, st.integers(1, 20), None))
         last = draw(layers(rng, dtype, other.n_out, first.n_out, st.just("tanh"), 1.0))
         embeddings.append(other if other.n_out == first.n_out else Network((*other.layers, last)))
-    m = first.n_out
-    sel = st.integers(100, 120) if roomy else st.sampled_from([4, 1, 2, 3, 5, 6, 9])
-    sel_t = np.array(draw(st.lists(sel, min_size=n_types, max_size=n_types)))
-    if n_types > 1 and draw(st.sampled_from([False] * 5 + [True])):
-        sel_t[rng.integers(n_types)] = 0
-    return se_e2_a(
-        rcut=RCUT,
-        rcut_smth=draw(st.sampled_from([0.0, 0.5, 3.5])),
-        sel_t=sel_t,
-        # of the neighbours that there are, not of the slots: D near 1, so that nothing is saturated
-        n_norm=draw(st.integers(20, 50) if roomy else st.integers(2, 8)),
-        axis_neuron=draw(st.one_of(st.integers(1, min(m, 6)), st.just(min(m, 40)))),
-        davg_tk=arrays(rng, "float64", n_types, 4, size=0.0 if roomy else 0.2),
-        dstd_tk=rng.uniform(0.3, 1.5, (n_types, 4)),
-        net_tt=net_tt,
-        embeddings=embeddings,
+    nets, m = PairNets(net_tt, tuple(embeddings)), first.n_out
+    if kind is not SeE2A:
+        return kind(environment, nets)
+    return SeE2A(environment, nets, draw(st.one_of(st.integers(1, min(m, 6)), st.just(min(m, 40)))))
+
+
+@st.composite
+def kinds(draw: Any, rng: Any, dtype: str, n_types: int, roomy: bool) -> Any:
+    """se_e2_a mostly, which the gpu backend has as well."""
+    chosen = draw(
+        st.sampled_from([(SeE2A,)] * 5 + [(SeE2R,), (SeE3,), (SeE2A, SeE2R), (SeE3, SeE2A, SeE2R)])
+    )
+    members = [draw(descriptors(rng, dtype, n_types, roomy, kind)) for kind in chosen]
+    rules = members[0].environment.rules
+    members = [member for member in members if member.environment.rules == rules]
+    return members[0] if len(members) == 1 else Hybrid(tuple(members))
+
+
+@st.composite
+def fittings(draw: Any, rng: Any, dtype: str, n_d: int, n_types: int) -> Any:
+    n_f, n_a = draw(st.sampled_from([(0, 0), (0, 0), (1, 0), (0, 2), (2, 1)]))
+    told = draw(st.sampled_from([0, 0, 0, 3]))
+    n_nets = draw(st.sampled_from([1, n_types])) if told else n_types
+    n_in = n_d + told + n_f + n_a
+    return Fitting(
+        tuple(draw(networks(rng, dtype, n_in, st.integers(1, 40), 1)) for _ in range(n_nets)),
+        arrays(rng, "float64", n_types, size=5.0),
+        np.array(draw(st.lists(st.booleans(), min_size=n_types, max_size=n_types))),
+        *(part for n in (n_f, n_a) for part in (rng.normal(size=n), rng.uniform(0.3, 2, n))),
+        type_to=arrays(rng, dtype, n_types, told) if told else None,
+        vacuum_is_typed=draw(st.booleans()),
+        silent_t=draw(st.sampled_from([None, None, None, rng.uniform(size=n_types) < 0.5])),
     )
 
 
@@ -185,17 +244,8 @@ def models(draw: Any, rng: Any, roomy: bool) -> Any:
     precision = draw(st.sampled_from(precisions))
     of_descriptor = "float32" if precision in ("float32", "mixed") else "float64"
     of_fitting = "float32" if precision in ("float32", "mixed the other way") else "float64"
-    d = draw(descriptors(rng, of_descriptor, n_types, roomy))
-    n_f, n_a = draw(st.sampled_from([(0, 0), (0, 0), (1, 0), (0, 2), (2, 1)]))
-    fitting = Fitting(
-        tuple(
-            draw(networks(rng, of_fitting, d.n_out + n_f + n_a, st.integers(1, 40), 1))
-            for _ in range(n_types)
-        ),
-        arrays(rng, "float64", n_types, size=5.0),
-        np.array(draw(st.lists(st.booleans(), min_size=n_types, max_size=n_types))),
-        *(part for n in (n_f, n_a) for part in (rng.normal(size=n), rng.uniform(0.3, 2, n))),
-    )
+    d = draw(kinds(rng, of_descriptor, n_types, roomy))
+    fitting = draw(fittings(rng, of_fitting, d.n_out, n_types))
     model = DeepPotential(tuple("ABC"[:n_types]), d, fitting)
     if draw(st.sampled_from([False, False, False, True])):
         # coarse tables: both sides read the same ones
@@ -239,8 +289,13 @@ def evaluated(model: DeepPotential, backend: str, frame: Frame) -> tuple[dict[st
 
 
 def has_kinks(model: DeepPotential) -> bool:
-    of_pairs = model.descriptor.nets
-    nets = (*(() if of_pairs.tables else of_pairs.embeddings), *model.fitting.nets)
+    embeddings = [
+        net
+        for part in model.descriptor.parts
+        if not part.nets.tables
+        for net in part.nets.embeddings
+    ]
+    nets = (*embeddings, *model.fitting.nets)
     return any(layer.activation in KINKED for net in nets for layer in net.layers)
 
 
@@ -256,7 +311,7 @@ def deviations(case: Case, backends: list[str]) -> dict[tuple[str, str], float]:
     # the net's value less its value at D = 0: both are rounded
     nets = model.fitting.nets
     zero = [network.forward(net, np.zeros((1, net.n_in), net.dtype))[0].item() for net in nets]
-    vacuum = np.abs(np.array(zero) * model.fitting.subtract_vacuum_t).max()
+    vacuum = np.abs(zero).max() * model.fitting.subtract_vacuum_t.any()
     worst = {}
     for backend in backends:
         found, potential = evaluated(model, backend, frame)
@@ -276,6 +331,10 @@ def deviations(case: Case, backends: list[str]) -> dict[tuple[str, str], float]:
     return worst
 
 
+def gpu_takes(model: DeepPotential) -> bool:
+    return all(isinstance(part, SeE2A) for part in model.descriptor.parts)
+
+
 def run(n_models: int, gpu_every: int, figures: dict[Any, float]) -> None:
     """Evaluate and compare; `figures` gets the largest deviations by backend and precision."""
     count = 0
@@ -291,7 +350,8 @@ def run(n_models: int, gpu_every: int, figures: dict[Any, float]) -> None:
     def compare(case: Case) -> None:
         nonlocal count
         count += 1
-        backends = ["cpu", *["gpu"] * (count % gpu_every == 0)]
+        on_gpu = count % gpu_every == 0 and gpu_takes(case.model)
+        backends = ["cpu", *["gpu"] * on_gpu]
         for (backend, name), found in deviations(case, backends).items():
             key = backend, name, case.model.precision, bool(case.model.tables)
             figures[key] = max(figures[key], found)

@@ -102,7 +102,7 @@ def test_types_without_a_name_are_absent(lammps: Lammps, cu_model: Path, names: 
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ("pair_style dp", "pair_style dp: no model file is named: write pair_style dp MODEL.h5"),
+        ("pair_style dp", "pair_style dp: no model file is named: write pair_style dp MODEL "),
         (
             "pair_style dp MODEL colour red",
             "pair_style dp: unknown keyword colour: write pair_style",

@@ -1,6 +1,6 @@
 """Make the small random DeePMD-kit models of the tests, and record what DeePMD-kit computes.
 
-For every entry of `SPECS` this script writes random training data, runs a few steps of
+For every entry of `specs.SPECS` this script writes random training data, runs a few steps of
 `dp --tf train`, freezes the graph to `<name>.pb` beside this file, evaluates a handful of frames
 with `deepmd.infer.DeepPot` and stores inputs and outputs in `recorded.h5`. The energies that the
 nets are trained on have no physical meaning: the models only have to be different from each other
@@ -51,6 +51,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from specs import PAIRS, SPECS, Environment, Spec
 
 HERE = Path(__file__).resolve().parent
 RECORD = HERE / "recorded.h5"
@@ -71,236 +72,6 @@ class Frame:
     types: np.ndarray
     cell: np.ndarray | None
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One model: what goes into input.json, and what the frames must look like.
-
-    Parameters
-    ----------
-    descriptor, fitting
-        Entries of the two sections of input.json that differ from the defaults in `make_input`.
-    training
-        Further entries of the section `training`.
-    min_distance
-        Smallest distance of two atoms in data and frames, in A.
-    volume
-        Volume per atom in data and frames, in A^3.
-    absent
-        Types that the training data lack.
-    overflow
-        Names of the frames in which a type has more neighbours than `sel`: these and no others.
-    """
-
-    name: str
-    type_map: tuple[str, ...]
-    descriptor: dict[str, Any]
-    fitting: dict[str, Any]
-    training: dict[str, Any] = field(default_factory=dict)
-    min_distance: float = 0.95
-    volume: float = 16.0
-    absent: tuple[int, ...] = ()
-    overflow: tuple[str, ...] = ()
-
-    @property
-    def rcut(self) -> float:
-        return self.descriptor["rcut"]
-
-    @property
-    def sel(self) -> list[int]:
-        return self.descriptor["sel"]
-
-
-def net(neuron: list[int], activation: str, **more: Any) -> dict[str, Any]:
-    """Return the entries that descriptor and fitting net have in common."""
-    return {"neuron": neuron, "activation_function": activation, **more}
-
-
-def cutoff(rcut: float, rcut_smth: float, sel: list[int]) -> dict[str, Any]:
-    return {"rcut": rcut, "rcut_smth": rcut_smth, "sel": sel}
-
-
-SPECS = (
-    Spec(
-        "cu_tiny",
-        ("Cu",),
-        {
-            **cutoff(5.0, 0.5, [40]),
-            **net([4, 8, 16], "gelu_tf", axis_neuron=4),
-        },
-        net([10, 10, 10], "silut", resnet_dt=True),
-        min_distance=2.0,
-    ),
-    Spec(
-        "oh_two_sided",
-        ("O", "H"),
-        {
-            **cutoff(4.3, 1.8, [22, 24]),
-            **net([5, 7, 14], "relu", axis_neuron=2, resnet_dt=True),
-        },
-        net([8, 12], "tanh"),
-    ),
-    Spec(
-        "oh_one_sided",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([6, 6, 6], "silu", axis_neuron=6, resnet_dt=True, type_one_side=True),
-        },
-        net([12, 12, 12], "softplus"),
-    ),
-    Spec(
-        "hco_exclude_two_sided",
-        ("H", "C", "O"),
-        {
-            **cutoff(4.5, 1.0, [24, 18, 18]),
-            **net([7], "gelu", axis_neuron=3, exclude_types=[[0, 1], [2, 2]]),
-        },
-        net([10], "relu6"),
-    ),
-    Spec(
-        "hco_exclude_one_sided",
-        ("H", "C", "O"),
-        {
-            **cutoff(4.5, 1.0, [24, 18, 18]),
-            **net([5, 5], "sigmoid", axis_neuron=4, exclude_types=[[0, 2], [1, 1]]),
-            "type_one_side": True,
-        },
-        net([8, 8], "gelu", resnet_dt=True),
-    ),
-    Spec(
-        "oh_exclude_all",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([4, 8], "softplus", axis_neuron=2, exclude_types=[[1, 0], [1, 1]]),
-        },
-        net([6, 6], "silu", resnet_dt=True),
-    ),
-    Spec(
-        "hea_two_sided",
-        ("Ta", "Nb", "W", "Mo"),
-        {
-            **cutoff(4.6, 2.0, [12, 11, 10, 12]),
-            **net([7], "tanh", axis_neuron=3),
-        },
-        net([8], "linear"),
-        min_distance=2.0,
-    ),
-    Spec(
-        "hea_one_sided",
-        ("Ta", "Nb", "W", "Mo", "V", "Al"),
-        {
-            **cutoff(5.0, 2.0, [10, 10, 10, 10, 10, 12]),
-            **net([4, 8], "tanh", axis_neuron=3, type_one_side=True),
-        },
-        net([7], "sigmoid"),
-        min_distance=2.0,
-    ),
-    Spec(
-        "oh_float32",
-        ("O", "H"),
-        {
-            **cutoff(4.3, 1.8, [22, 24]),
-            **net([4, 8], "silut", axis_neuron=4, precision="float32"),
-        },
-        net([10, 10], "tanh", resnet_dt=True, precision="float32"),
-    ),
-    Spec(
-        "oh_float64_float32",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([5, 10], "tanh", axis_neuron=4, precision="float64"),
-        },
-        net([8, 8], "gelu_tf", resnet_dt=True, precision="float32"),
-    ),
-    Spec(
-        "oh_float32_float64",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([5, 10], "gelu", axis_neuron=4, precision="float32", type_one_side=True),
-        },
-        net([8, 8, 8], "silut:0.7", resnet_dt=True, precision="float64"),
-    ),
-    Spec(
-        "oh_mixed_precision",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([6, 6], "tanh", axis_neuron=4, precision="float32", resnet_dt=True),
-        },
-        net([8, 8], "silu", resnet_dt=True, precision="float32"),
-        training={"mixed_precision": {"output_prec": "float32", "compute_prec": "float16"}},
-    ),
-    Spec(
-        "hco_atom_ener",
-        ("H", "C", "O"),
-        {
-            **cutoff(4.0, 0.5, [40, 36, 36]),
-            **net([6, 12], "relu6", axis_neuron=5, set_davg_zero=True, type_one_side=True),
-        },
-        net([8, 8], "tanh", resnet_dt=True, atom_ener=[-0.5, None, -3.25]),
-    ),
-    Spec(
-        "oh_overflow",
-        ("O", "H"),
-        {
-            **cutoff(5.0, 0.5, [6, 8]),
-            **net([5, 10], "silut:1.5", axis_neuron=4, resnet_dt=True),
-        },
-        net([8, 8], "relu", resnet_dt=True),
-        overflow=("periodic", "triclinic", "small", "open", "single_periodic"),
-    ),
-    Spec(
-        "oh_absent_type",
-        ("O", "H", "N"),
-        {
-            **cutoff(4.0, 0.5, [16, 16, 14]),
-            **net([4, 8], "none", axis_neuron=3, type_one_side=True),
-        },
-        net([8, 10], "softplus"),
-        absent=(2,),
-    ),
-    Spec(
-        "oh_fparam",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([4, 8], "tanh", axis_neuron=4, type_one_side=True),
-        },
-        net([8, 8], "tanh", resnet_dt=True, numb_fparam=1, atom_ener=[-0.5, None]),
-    ),
-    Spec(
-        "oh_aparam",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([4, 8], "gelu", axis_neuron=4, precision="float32", type_one_side=True),
-        },
-        net([8, 10], "tanh", precision="float32", numb_aparam=2),
-    ),
-    Spec(
-        "oh_fparam_aparam",
-        ("O", "H"),
-        {
-            **cutoff(4.0, 0.5, [18, 20]),
-            **net([4, 8], "tanh", axis_neuron=3),
-        },
-        net([8, 8], "silu", numb_fparam=2, numb_aparam=1, atom_ener=[None, -1.25]),
-    ),
-    Spec(
-        "oh_davg_zero",
-        ("O", "H"),
-        {
-            **cutoff(6.0, 1.8, [50, 50]),
-            **net([7, 7], "linear", axis_neuron=7, set_davg_zero=True),
-        },
-        net([9, 9, 7], "none", resnet_dt=True),
-    ),
-)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -395,39 +166,45 @@ def leave_box(rng: np.random.Generator, frame: Frame) -> Frame:
     return Frame(frame.positions + steps @ frame.cell, frame.types, frame.cell)
 
 
-def overflows(frame: Frame, rcut: float, sel: list[int]) -> bool | None:
-    """Tell whether a type has more neighbours than `sel`; None if the frame is too close to call.
+def overflows(frame: Frame, environments: Iterable[Environment]) -> bool | None:
+    """Tell whether there are more neighbours than `sel`; None if the frame is too close to call.
 
     Too close: a distance at the cutoff (to `CUTOFF_GAP`), or a tie at the edge of `sel` (to
     `SEL_GAP`).
     """
     found = False
-    for _, vectors, owners in neighbour_vectors(frame, rcut + CUTOFF_GAP):
-        distances = np.linalg.norm(vectors, axis=1)
-        if np.any(distances > rcut - CUTOFF_GAP):
-            return None
-        for kind, limit in enumerate(sel):
-            near = np.sort(distances[frame.types[owners] == kind])
-            if len(near) > limit:
-                found = True
-                if near[limit] - near[limit - 1] < SEL_GAP:
-                    return None
+    for rcut, sel in environments:
+        for _, vectors, owners in neighbour_vectors(frame, rcut + CUTOFF_GAP):
+            distances = np.linalg.norm(vectors, axis=1)
+            if np.any(distances > rcut - CUTOFF_GAP):
+                return None
+            kinds = frame.types[owners]
+            blocks = (
+                [(distances, sel)]
+                if isinstance(sel, int)
+                else [(distances[kinds == kind], limit) for kind, limit in enumerate(sel)]
+            )
+            for block, limit in blocks:
+                near = np.sort(block)
+                if len(near) > limit:
+                    found = True
+                    if near[limit] - near[limit - 1] < SEL_GAP:
+                        return None
     return found
 
 
 def draw(
     make: Callable[[np.random.Generator], Frame],
     rng: np.random.Generator,
-    rcut: float,
-    sel: list[int],
+    environments: list[Environment],
     overflow: bool,
 ) -> Frame:
     """Draw frames until one is clear of ties and has the wanted kind of `sel` overflow."""
     for _ in range(500):
         frame = make(rng)
-        if overflows(frame, rcut, sel) is overflow:
+        if overflows(frame, environments) is overflow:
             return frame
-    raise RuntimeError(f"no frame with overflow={overflow} for rcut {rcut}, sel {sel}")
+    raise RuntimeError(f"no frame with overflow={overflow} for (rcut, sel) {environments}")
 
 
 def frame_rng(model: str, frame: str) -> np.random.Generator:
@@ -475,14 +252,16 @@ def make_frame(spec: Spec, name: str, rng: np.random.Generator) -> Frame:
 
 def small_model_frames(spec: Spec) -> dict[str, Frame]:
     frames = {}
-    for name in FRAMES:
+    for name in (name for name in FRAMES if name not in spec.without):
 
         def make(rng: np.random.Generator, name: str = name) -> Frame:
             return make_frame(spec, name, rng)
 
         overflow = name in spec.overflow
         rng = frame_rng(spec.name, name)
-        frame = draw(make, rng, spec.rcut, spec.sel, overflow)
+        frame = draw(make, rng, spec.environments, overflow)
+        if spec.descriptor.get("type") == "loc_frame":  # it crashes with atoms two boxes away
+            frame = replace(frame, positions=wrap(frame.positions, frame.cell))
         frames[name] = with_parameters(spec, frame, rng)
     return frames
 
@@ -612,7 +391,7 @@ def larger_model_frames(
         def make(rng: np.random.Generator, name: str = name) -> Frame:
             return makers[model](name, rng)
 
-        frames[name] = draw(make, frame_rng(model, name), rcut, sel, overflow=False)
+        frames[name] = draw(make, frame_rng(model, name), [(rcut, sel)], overflow=False)
     return frames
 
 
@@ -662,23 +441,47 @@ def write_systems(spec: Spec, folder: Path) -> list[str]:
     return names
 
 
-def make_input(spec: Spec, systems: list[str]) -> dict[str, Any]:
-    """Return the contents of input.json."""
-    seed = zlib.crc32(spec.name.encode()) % 100000
-    descriptor = {
+def complete(descriptor: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return the section with the defaults of the tests; a hybrid's members have them each."""
+    if "list" in descriptor:
+        return {
+            "type": "hybrid",
+            "list": [complete(member, seed + n) for n, member in enumerate(descriptor["list"])],
+        }
+    if descriptor.get("type") == "loc_frame":  # without nets
+        return descriptor
+    found = {
         "type": "se_e2_a",
         "resnet_dt": False,
         "type_one_side": False,
         "precision": "float64",
         "seed": seed,
-        **spec.descriptor,
+        **descriptor,
     }
+    if found["type"] == "se_e3":  # which centres share, and which does not know the word
+        del found["type_one_side"]
+    return found
+
+
+def write_pairs(path: Path, n_types: int) -> None:
+    """Write screened repulsions that end at 3 A: a column for each pair of types."""
+    r = np.arange(0.2, 3.0, 0.05)
+    shape = 14.4 / r * np.exp(-r / 0.4) * (1 - (r / 3.0) ** 2) ** 2
+    pairs = [(i, j) for i in range(n_types) for j in range(i, n_types)]
+    np.savetxt(path, np.stack([r, *((1 + i + 2 * j) * shape for i, j in pairs)], axis=1))
+
+
+def make_input(spec: Spec, systems: list[str]) -> dict[str, Any]:
+    """Return the contents of input.json."""
+    seed = zlib.crc32(spec.name.encode()) % 100000
+    descriptor = complete(spec.descriptor, seed)
     fitting = {"resnet_dt": False, "precision": "float64", "seed": seed + 1, **spec.fitting}
     return {
         "model": {
             "type_map": list(spec.type_map),
             "descriptor": descriptor,
             "fitting_net": fitting,
+            **spec.model,
         },
         "learning_rate": {"type": "exp", "start_lr": 5e-3, "stop_lr": 1e-4, "decay_steps": 2},
         "loss": {
@@ -707,8 +510,13 @@ def train(spec: Spec, target: Path) -> dict[str, Any]:
         folder = Path(temporary)
         script = make_input(spec, write_systems(spec, folder))
         (folder / "input.json").write_text(json.dumps(script, indent=1))
+        write_pairs(folder / PAIRS, len(spec.type_map))
         command = str(Path(sys.executable).parent / "dp")
-        for arguments in (["train", "input.json"], ["freeze", "-o", "frozen.pb"]):
+        commands = [["train", "input.json"], ["freeze", "-o", "frozen.pb"]]
+        if spec.compress:
+            files = ["-i", "frozen.pb", "-o", "compressed.pb", "-t", "input.json"]
+            commands.append(["compress", *files, *spec.compress])
+        for arguments in commands:
             done = subprocess.run(
                 [command, "--tf", *arguments],
                 cwd=folder,
@@ -719,7 +527,7 @@ def train(spec: Spec, target: Path) -> dict[str, Any]:
             if done.returncode != 0:
                 tail = (done.stdout + done.stderr)[-4000:]
                 raise RuntimeError(f"{spec.name}: dp {' '.join(arguments)} failed:\n{tail}")
-        shutil.copyfile(folder / "frozen.pb", target)
+        shutil.copyfile(folder / ("compressed.pb" if spec.compress else "frozen.pb"), target)
     return script
 
 
@@ -746,15 +554,16 @@ def constant(nodes: dict[str, Any], name: str) -> np.ndarray:
 def check_statistics(spec: Spec, path: Path) -> None:
     """Refuse a model whose normalisation or energy bias is trivial without reason."""
     nodes = read_graph(path)
-    mean = constant(nodes, "descrpt_attr/t_avg")[:, ::4]
-    std = constant(nodes, "descrpt_attr/t_std")
-    bias = constant(nodes, "fitting_attr/t_bias_atom_e")
     present = [kind for kind in range(len(spec.type_map)) if kind not in spec.absent]
-    wanted_zero = bool(spec.descriptor.get("set_davg_zero"))
-    if wanted_zero is bool(np.any(mean[present] > 1e-6)):
-        raise RuntimeError(f"{spec.name}: set_davg_zero {wanted_zero}, but t_avg is {mean[:, 0]}")
-    if np.any(np.abs(std[present] - 1) < 1e-6):
-        raise RuntimeError(f"{spec.name}: t_std is 1 for some type")
+    for suffix, descriptor in spec.members:
+        mean = constant(nodes, f"descrpt_attr{suffix}/t_avg")[:, ::4]
+        std = constant(nodes, f"descrpt_attr{suffix}/t_std")
+        wanted_zero = descriptor.get("set_davg_zero", descriptor.get("type") == "se_atten")
+        if wanted_zero is bool(np.any(mean[present] > 1e-6)):
+            raise RuntimeError(f"{spec.name}: set_davg_zero {wanted_zero}, but t_avg is {mean}")
+        if np.any(np.abs(std[present] - 1) < 1e-6):
+            raise RuntimeError(f"{spec.name}: t_std is 1 for some type")
+    bias = constant(nodes, "fitting_attr/t_bias_atom_e")
     if np.any(np.abs(bias[present]) < 1e-6):
         raise RuntimeError(f"{spec.name}: t_bias_atom_e is {bias}")
 

@@ -87,10 +87,18 @@ def test_a_sound_installation(tmp_path: Path) -> None:
     assert status == 0, output
     assert {topic for _, topic, _ in findings} == set(doctor.CHECKS)
     assert not [found for found in findings if found[0] == "PROBLEM"]
+    assert f"{tmp_path}/lmp_dp-models holds 0 converted models" in of(findings, "models", "ok")
     for topic in ("packages", "LAMMPS", "MPI", "plugin", "numba"):
         assert {verdict for verdict, found, _ in findings if found == topic} == {"ok"}
     assert "22 Jul 2025" in of(findings, "plugin", "ok")
     assert "OMP_NUM_THREADS is not set" in of(findings, "threads", "ok")
+
+
+def test_models_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmp_dp.engine.model_cache.cache_folder", lambda name: None)
+    (finding,) = doctor._models()
+    assert finding.verdict == "note"
+    assert "converted at every start" in finding.text
 
 
 def test_what_is_slow_or_misleading_is_a_warning(tmp_path: Path) -> None:

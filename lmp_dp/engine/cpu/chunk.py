@@ -65,6 +65,8 @@ class Pairs:
         eV.
     dropped, beyond_table : int
         As in `Result`.
+    share_of_centre : float
+        What part of a pair's virial is the centre's; the neighbour has the rest.
     """
 
     neighbour_p: np.ndarray
@@ -74,6 +76,7 @@ class Pairs:
     virial_cc: np.ndarray
     dropped: int
     beyond_table: int
+    share_of_centre: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,37 @@ not depend on the number of threads.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lmp_dp.engine import parameters, process
-from lmp_dp.engine.cpu.chunk import STAGES, Chunk, ChunkResult, Clock
+from lmp_dp.engine.cpu.angular import AngularStage
+from lmp_dp.engine.cpu.attention import AttentionStage
+from lmp_dp.engine.cpu.chunk import STAGES, Chunk, ChunkResult, Clock, Pairs
 from lmp_dp.engine.cpu.fitting import FittingStage
 from lmp_dp.engine.cpu.kernels import rows
+from lmp_dp.engine.cpu.local_frame import LocalFrameStage
 from lmp_dp.engine.cpu.moment import MomentStage
 from lmp_dp.engine.cpu.packing import PackedFitting
-from lmp_dp.engine.cpu.room import LayerRoom, MomentRoom
-from lmp_dp.engine.forms import Element
+from lmp_dp.engine.cpu.pair_term import PairTermRoom, PairTermStage
+from lmp_dp.engine.cpu.radial import RadialStage
+from lmp_dp.engine.cpu.room import LayerRoom
+from lmp_dp.engine.forms import (
+    Angular,
+    Attention,
+    Element,
+    Form,
+    LocalFrame,
+    Moment,
+    Radial,
+)
 from lmp_dp.engine.lowering import lower
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
@@ -38,10 +51,29 @@ from lmp_dp.model.deep_potential import DeepPotential
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
 
 
+class _FormStage(Protocol):
+    """Takes chunks through a form. A tape is what the way back needs of the way forward."""
+
+    def new_room(self) -> Any: ...
+    def forward(self, chunk: Chunk, room: Any) -> tuple[np.ndarray, Any]: ...
+    def backward(self, chunk: Chunk, room: Any, dx_bi: np.ndarray, tape: Any) -> Pairs: ...
+
+
+#: Stages are made of a form and the fitting net's precision.
+_STAGES: dict[type[Form], Callable[[Any, np.dtype], _FormStage]] = {
+    Moment: MomentStage,
+    Attention: AttentionStage,
+    Angular: AngularStage,
+    Radial: RadialStage,
+    LocalFrame: LocalFrameStage,
+}
+
+
 class _Stages(NamedTuple):
     """The stages of centres of one element: one per form, and the fitting net."""
 
-    forms: list[MomentStage]
+    forms: list[_FormStage]
+    pair_term: PairTermStage | None
     fitting: FittingStage
 
 
@@ -78,6 +110,10 @@ class CpuEngine:
         tabulated = any(form.tabulated for element in elements for form in element.forms)
         self._centres = CENTRES_WITH_TABLES if tabulated else CENTRES_WITH_NETS
         self._stages = [_stages_of(element) for element in elements]
+        for stages in self._stages:
+            for stage in stages.forms:
+                if isinstance(stage, AttentionStage):
+                    self._centres = min(self._centres, stage.centres)
         self._lists = _Lists(0, 0, [])
         self.renew()
         process.renew_in_children(self)
@@ -117,7 +153,7 @@ class CpuEngine:
                 for pairs in result.pairs:
                     rows.scatter(
                         pairs.r_cp, pairs.g_cp, pairs.neighbour_p, pairs.first_tb, nb.centres_n,
-                        result.members_b, forces_ac, atom_virials_acc,
+                        result.members_b, pairs.share_of_centre, forces_ac, atom_virials_acc,
                     )  # fmt: skip
                     virial_cc += pairs.virial_cc
                     dropped += pairs.dropped
@@ -203,8 +239,9 @@ class CpuEngine:
 
 def _stages_of(element: Element) -> _Stages:
     fitting = element.fitting
-    forms = [MomentStage(form, fitting.dtype) for form in element.forms]
-    return _Stages(forms, FittingStage(PackedFitting(fitting)))
+    forms = [_STAGES[type(form)](form, fitting.dtype) for form in element.forms]
+    pair_term = None if element.pair_term is None else PairTermStage(element.pair_term)
+    return _Stages(forms, pair_term, FittingStage(PackedFitting(fitting)))
 
 
 class _Worker:
@@ -212,7 +249,9 @@ class _Worker:
 
     def __init__(self, stages: list[_Stages]) -> None:
         self._stages = stages
-        self._forms = [MomentRoom() for _ in range(max(len(of.forms) for of in stages))]
+        #: By place and kind of stage: elements share them.
+        self._forms: dict[tuple[int, type], Any] = {}
+        self._pair_term = PairTermRoom()
         self._layers = [LayerRoom() for _ in range(max(of.fitting.n_layers for of in stages))]
 
     def evaluate(
@@ -220,19 +259,28 @@ class _Worker:
     ) -> ChunkResult:
         """Energies of the centres (written to `energies_a`), and their pairs."""
         stages = self._stages[t]
-        rooms = list(zip(stages.forms, self._forms, strict=False))
+        rooms = [(stage, self._room(n, stage)) for n, stage in enumerate(stages.forms)]
         forward = [stage.forward(chunk, room) for stage, room in rooms]
         x_bi = forward[0][0]
         if len(forward) > 1:
             x_bi = np.concatenate([of_form_bi for of_form_bi, _ in forward], axis=1)
         centres_b = chunk.centres_b
-        energies_a[centres_b], dx_bi = stages.fitting.evaluate(
-            x_bi, parameters_af[centres_b], self._layers
-        )
-        pairs, first = [], 0
+        energies_b, dx_bi = stages.fitting.evaluate(x_bi, parameters_af[centres_b], self._layers)
+        pairs: list[Pairs] = []
+        if stages.pair_term is not None:
+            weight_b, pairs = stages.pair_term.evaluate(chunk, self._pair_term, energies_b)
+            dx_bi *= weight_b[:, None].astype(dx_bi.dtype)
+        energies_a[centres_b] = energies_b
+        first = 0
         for (stage, room), (of_form_bi, tape) in zip(rooms, forward, strict=True):
             of_form = slice(first, first + of_form_bi.shape[1])
             first = of_form.stop
             # a form's own columns, in one piece
             pairs.append(stage.backward(chunk, room, np.ascontiguousarray(dx_bi[:, of_form]), tape))
         return ChunkResult(chunk.members_b, pairs, chunk.clock.seconds)
+
+    def _room(self, n: int, stage: _FormStage) -> Any:
+        key = (n, type(stage))
+        if key not in self._forms:
+            self._forms[key] = stage.new_room()
+        return self._forms[key]

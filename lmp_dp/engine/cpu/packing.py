@@ -5,6 +5,7 @@ Padding is zeros, so that it does not reach the results.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,16 @@ class SplineBlock:
     coefficients_veq: np.ndarray
     slope_v: np.ndarray
     padding_kq: np.ndarray
+    fades: bool
+
+
+@dataclass(frozen=True)
+class EmptyBlock:
+    """Empty slots alone, of one neighbour element or of all."""
+
+    neighbour: int
+    start: int
+    padding_kq: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class NetworkBlock:
     net: Network
     packed: PackedNet | None
     padding_kq: np.ndarray
+    gate_m: np.ndarray | None
     start: int = 0  # nets fill all columns of B
 
 
@@ -65,12 +77,18 @@ class PackedNet:
         self.work = 3 * 2 * embedding.ROWS * widest + lanes
 
 
+def packed_net(net: Network) -> PackedNet | None:
+    """The net for its kernel, if all layers are tanh layers."""
+    only_tanh = all(layer.activation == "tanh" for layer in net.layers)
+    return PackedNet(net) if only_tanh else None
+
+
 class PackedMoment:
     """A `Moment`.
 
     Attributes
     ----------
-    blocks : list of SplineBlock or NetworkBlock
+    blocks : list of SplineBlock, NetworkBlock or EmptyBlock
     k_qr : (n_columns, rank) array or None
         K, with rows of zeros for the padding.
     n_columns : int
@@ -82,46 +100,96 @@ class PackedMoment:
     def __init__(self, moment: Moment) -> None:
         dtype = moment.dtype
         self.lanes = lanes_of(dtype)
-        self.blocks: list[SplineBlock | NetworkBlock] = []
+        self.blocks: list[SplineBlock | NetworkBlock | EmptyBlock] = []
         k_rows, start, first = [], 0, 0
         for block in moment.blocks:
             if isinstance(block.functions, Network):
-                self.blocks.append(_network_block(block.functions, block, dtype))
+                self.blocks.append(network_block(block, dtype))
                 continue
-            packed = _spline_block(block.functions, block, start, dtype)
-            self.blocks.append(packed)
-            n, width = block.functions.n_functions, packed.padding_kq.shape[1]
-            if moment.k_qr is not None:
-                k_rows.append(np.pad(moment.k_qr[first : first + n], ((0, width - n), (0, 0))))
-            first += n
-            start += width
+            if block.functions is None:
+                padding_kq = _padding(block, (0, 0), dtype)
+                self.blocks.append(EmptyBlock(block.neighbour, start, padding_kq))
+            else:
+                self.blocks.append(_spline_block(block.functions, block, start, dtype))
+            if not moment.tabulated:
+                continue
+            n = block.n_columns // (1 + block.fades)
+            width = _whole_vectors(n, dtype)
+            for _ in range(1 + block.fades):
+                if moment.k_qr is not None:
+                    k_rows.append(np.pad(moment.k_qr[first : first + n], ((0, width - n), (0, 0))))
+                first += n
+                start += width
         self.k_qr = np.concatenate(k_rows).astype(dtype) if k_rows else None
         self.n_columns = start if moment.tabulated else moment.rank
 
 
-def _network_block(net: Network, block: Block, dtype: np.dtype) -> NetworkBlock:
-    only_tanh = all(layer.activation == "tanh" for layer in net.layers)
+def network_block(block: Block, dtype: np.dtype) -> NetworkBlock:
+    """A block of a net."""
+    net = block.functions
+    assert isinstance(net, Network)
     return NetworkBlock(
         neighbour=block.neighbour,
         net=net,
-        packed=PackedNet(net) if only_tanh else None,
-        padding_kq=np.ascontiguousarray(block.padding_kq.astype(dtype)),
+        packed=packed_net(net),
+        padding_kq=_padding(block, (0, 0), dtype),
+        gate_m=None if block.gate_m is None else block.gate_m.astype(dtype),
     )
+
+
+def _padding(block: Block, extra: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+    return np.ascontiguousarray(np.pad(block.padding_kq, ((0, 0), extra)).astype(dtype))
 
 
 def _spline_block(splines: Splines, block: Block, start: int, dtype: np.dtype) -> SplineBlock:
-    extra = (0, _whole_vectors(splines.n_functions, dtype) - splines.n_functions)
-    lookup = (splines.lower, splines.inner, splines.cell_width, splines.pieces_h, splines.first_h)
+    of = packed_splines(splines, dtype)
     return SplineBlock(
         neighbour=block.neighbour,
         start=start,
-        lookup=lookup,
-        coefficients_veq=aligned_copy(
-            np.pad(splines.coefficients_veq, ((0, 0), (0, 0), extra)), dtype
-        ),
-        slope_v=splines.slope_v.astype(dtype),
-        padding_kq=np.pad(block.padding_kq, ((0, 0), extra)).astype(dtype),
+        lookup=of.lookup,
+        coefficients_veq=of.coefficients_veq,
+        slope_v=of.slope_v,
+        padding_kq=_padding(block, (0, of.n_columns - splines.n_functions), dtype),
+        fades=block.fades,
     )
+
+
+class PackedSplines:
+    """Splines with whole vectors of functions, for `kernels.tables`.
+
+    Attributes
+    ----------
+    n_columns : int
+        Functions, and zeros behind them.
+    lookup : tuple
+        Arguments of `locate`.
+    coefficients_veq : (n_pieces + 2, 6, n_columns) array
+    slope_v : (n_pieces + 2,) array
+    """
+
+    def __init__(self, splines: Splines, dtype: np.dtype) -> None:
+        n = splines.n_functions
+        self.n_columns = _whole_vectors(n, dtype)
+        extra = (0, self.n_columns - n)
+        self.lookup = (
+            splines.lower, splines.inner, splines.cell_width, splines.pieces_h, splines.first_h,
+        )  # fmt: skip
+        self.coefficients_veq = aligned_copy(
+            np.pad(splines.coefficients_veq, ((0, 0), (0, 0), extra)), dtype
+        )
+        self.slope_v = splines.slope_v.astype(dtype)
+
+
+_PACKED: dict[tuple[int, np.dtype], PackedSplines] = {}
+
+
+def packed_splines(splines: Splines, dtype: np.dtype) -> PackedSplines:
+    """Packed once for all blocks that have the same splines, as long as these live."""
+    key = (id(splines), dtype)
+    if key not in _PACKED:
+        _PACKED[key] = PackedSplines(splines, dtype)
+        weakref.finalize(splines, _PACKED.pop, key)
+    return _PACKED[key]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class RowsRoom:
     """Rows of a chunk (`kernels`); P is their capacity."""
 
     first_tb: Buffer = field(default_factory=Buffer)  # (n_types, n_b + 1) int64
+    empty_tb: Buffer = field(default_factory=Buffer)  # (n_types, n_b) int64
     neighbour_p: Buffer = field(default_factory=Buffer)  # (P,) int32
     r_cp: Buffer = field(default_factory=Buffer)  # (3, P) float64
     s_p: Buffer = field(default_factory=Buffer)  # (P,) float64
@@ -59,12 +60,53 @@ class MomentRoom:
     g_tpm: dict[int, Buffer] = field(default_factory=dict)  # of each (rows, M)
     dg_tpm: dict[int, Buffer] = field(default_factory=dict)  # of each (rows, M)
     work: Buffer = field(default_factory=Buffer)
+    fade_p: Buffer = field(default_factory=Buffer)  # (P,)
+    fade_slope_p: Buffer = field(default_factory=Buffer)  # (P,)
     b_bkq: Buffer = field(default_factory=Buffer)  # (n_b, 4, n_columns)
     c_bkr: Buffer = field(default_factory=Buffer)  # (n_b, 4, rank)
     cast_bkr: Buffer = field(default_factory=Buffer)  # C in the fitting net's precision
     features_bi: Buffer = field(default_factory=Buffer)
     dc_bkr: Buffer = field(default_factory=Buffer)
     db_bkq: Buffer = field(default_factory=Buffer)
+
+
+@dataclass(frozen=True)
+class AngularRoom:
+    """A chunk on its way through an `Angular`; P are vectors, and pairs of a list (`angular`)."""
+
+    rows: RowsRoom = field(default_factory=RowsRoom)
+    v_cp: Buffer = field(default_factory=Buffer)  # (3, P)
+    dv_cp: Buffer = field(default_factory=Buffer)  # (3, P)
+    count_p: Buffer = field(default_factory=Buffer)  # (P,)
+    start_tb: Buffer = field(default_factory=Buffer)  # (n_types, n_b + 1) int64
+    b_bq: Buffer = field(default_factory=Buffer)  # (n_b, n_columns)
+    db_bq: Buffer = field(default_factory=Buffer)  # (n_b, n_columns)
+    # pairs of some centres
+    e_p: Buffer = field(default_factory=Buffer)
+    weight_p: Buffer = field(default_factory=Buffer)
+    one_p: Buffer = field(default_factory=Buffer)  # int32
+    two_p: Buffer = field(default_factory=Buffer)  # int32
+    first_b: Buffer = field(default_factory=Buffer)  # int64
+    piece_p: Buffer = field(default_factory=Buffer)  # int32
+    x_p: Buffer = field(default_factory=Buffer)
+    de_p: Buffer = field(default_factory=Buffer)
+    g_pm: Buffer = field(default_factory=Buffer)
+    dg_pm: Buffer = field(default_factory=Buffer)
+    work: Buffer = field(default_factory=Buffer)
+
+
+@dataclass(frozen=True)
+class RadialRoom:
+    """A chunk on its way through a `Radial`; P is the capacity of its rows."""
+
+    rows: RowsRoom = field(default_factory=RowsRoom)
+    piece_p: Buffer = field(default_factory=Buffer)  # (P,) int32
+    x_p: Buffer = field(default_factory=Buffer)  # (P,)
+    g_pm: Buffer = field(default_factory=Buffer)
+    dg_tpm: dict[int, Buffer] = field(default_factory=dict)  # of each neighbour element
+    work: Buffer = field(default_factory=Buffer)
+    b_bq: Buffer = field(default_factory=Buffer)  # (n_b, n_columns)
+    db_bq: Buffer = field(default_factory=Buffer)  # (n_b, n_columns)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lmp_dp.engine import parameters
-from lmp_dp.engine.forms import Element
+from lmp_dp.engine.forms import Element, Moment
 from lmp_dp.engine.gpu import kernels, lists
 from lmp_dp.engine.gpu.chunk import ChunkArrays, StepArrays
 from lmp_dp.engine.gpu.device import CaptureRefused
 from lmp_dp.engine.gpu.fitting import FittingStage
 from lmp_dp.engine.gpu.lists import DeviceLists
 from lmp_dp.engine.gpu.moment import MomentStage
-from lmp_dp.engine.gpu.room import Room, nbytes
+from lmp_dp.engine.gpu.room import MomentRoom, Room, nbytes
 from lmp_dp.engine.lowering import lower
 from lmp_dp.engine.neighbourhood import Array, Neighbourhood, Outputs, Result
 from lmp_dp.errors import BackendError
@@ -38,12 +38,13 @@ _KEPT_PER_SLOT = 4 + 4 + 8 + 24
 class _Stages(NamedTuple):
     """The stages of centres of one element."""
 
-    form: MomentStage
+    forms: list[MomentStage]
     fitting: FittingStage
 
     def bytes_per_centre(self, slots: int) -> int:
         """Working memory of one centre with `slots` neighbours."""
-        return self.form.form.bytes_per_centre(slots) + self.fitting.net.bytes_per_centre
+        of_forms = sum(stage.form.bytes_per_centre(slots) for stage in self.forms)
+        return of_forms + self.fitting.net.bytes_per_centre
 
 
 class GpuEngine:
@@ -58,7 +59,7 @@ class GpuEngine:
     Raises
     ------
     BackendError
-        The model is lowered to several forms, whose gradients the device cannot add up yet.
+        The model is lowered to something that the device cannot evaluate.
     """
 
     #: Neighbour lists of the caller are not needed.
@@ -70,14 +71,22 @@ class GpuEngine:
         self._fitting = model.fitting
         self._rcut = model.rcut
         elements = [lower(model, t) for t in range(len(model.type_map))]
-        if any(len(element.forms) != 1 for element in elements):
+        others = {type(form).__name__ for element in elements for form in element.forms}
+        if others := others - {Moment.__name__}:
             raise BackendError(
-                f"backend gpu cannot evaluate descriptor {model.descriptor.kind} of several parts: "
-                "use backend cpu"
+                f"backend gpu cannot evaluate descriptor {model.descriptor.kind}, for which there "
+                f"are no kernels (form {' and '.join(sorted(others))}): use backend cpu"
             )
-        selections = [element.forms[0].selection for element in elements]
-        self._excluded_tt = np.array([selection.excluded_t for selection in selections])
-        self._n_slots = int(selections[0].sel_t.sum())
+        if model.pair_table is not None:
+            raise BackendError("backend gpu cannot evaluate a pair table: use backend cpu")
+        #: Left out of the lists: what no form of an element sees.
+        self._excluded_tt = np.array(
+            [
+                np.all([form.selection.excluded_t for form in element.forms], axis=0)
+                for element in elements
+            ]
+        )
+        self._n_slots = max(form.selection.n_slots for form in elements[0].forms)
         compiled = {
             dtype: device.compile(REAL=kernels.real(dtype))
             for dtype in {model.descriptor.dtype, model.fitting.dtype}
@@ -222,15 +231,47 @@ class GpuEngine:
         for part in found.chunks:
             stages = self._stages[part.element]
             chunk = ChunkArrays(part, found, arrays, len(self._stages))
-            x_bi, tape = stages.form.forward(chunk, self._room.moment)
+            rooms = [
+                self._room.moments.setdefault(k, MomentRoom()) for k in range(len(stages.forms))
+            ]
+            forward = [
+                stage.forward(chunk, room) for stage, room in zip(stages.forms, rooms, strict=True)
+            ]
+            x_bi = self._side_by_side(forward)
             parameters_bf = None if parameters_af is None else parameters_af[chunk.members_b]
             dx_bi = stages.fitting.evaluate(chunk, x_bi, parameters_bf, self._room.layers)
-            stages.form.backward(chunk, self._room.moment, dx_bi, tape)
+            first = 0
+            for stage, room, (of_form_bi, tape) in zip(stages.forms, rooms, forward, strict=True):
+                end = first + of_form_bi.shape[1]
+                stage.backward(chunk, room, self._own(dx_bi, first, end, room), tape)
+                first = end
         n_all = len(arrays.forces_ac)
         self.device.launch(
             self._kernels, "forces_on_neighbours", kernels.warps(n_all), np.int32(n_all),
             found.reverse_offsets_a, found.reverse_p, arrays.gradients_pc, arrays.forces_ac,
         )  # fmt: skip
+
+    def _side_by_side(self, forward: list[tuple[Array, Any]]) -> Array:
+        """The features of all forms."""
+        if len(forward) == 1:
+            return forward[0][0]
+        n, width = len(forward[0][0]), sum(x_bi.shape[1] for x_bi, _ in forward)
+        all_bi = self._room.features_bi.take(self.device.xp, (n, width), self._fitting.dtype)
+        first = 0
+        for x_bi, _ in forward:
+            all_bi[:, first : first + x_bi.shape[1]] = x_bi
+            first += x_bi.shape[1]
+        return all_bi
+
+    def _own(self, dx_bi: Array, first: int, end: int, room: MomentRoom) -> Array:
+        """A form's columns of dE/dx, in one piece."""
+        if end - first == dx_bi.shape[1]:
+            return dx_bi
+        own_bi = room.dfeatures_bi.take(
+            self.device.xp, (len(dx_bi), end - first), self._fitting.dtype
+        )
+        own_bi[...] = dx_bi[:, first:end]
+        return own_bi
 
     def _virials_of_atoms(self, found: DeviceLists, arrays: StepArrays) -> Array:
         n_all = len(arrays.forces_ac)
@@ -276,6 +317,10 @@ class GpuEngine:
 def _stages(device: Any, element: Element, compiled: dict[np.dtype, Any]) -> _Stages:
     fitting = element.fitting
     return _Stages(
-        MomentStage(device, element.forms[0], fitting.dtype, compiled),
+        [
+            MomentStage(device, form, fitting.dtype, compiled, adds=k > 0)
+            for k, form in enumerate(element.forms)
+            if isinstance(form, Moment)
+        ],
         FittingStage(device, fitting, compiled),
     )

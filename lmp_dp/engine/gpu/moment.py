@@ -19,8 +19,10 @@ class _Rows(NamedTuple):
     """Neighbours that have a slot, as rows, and where they lie on the splines (`kernels`)."""
 
     n_rows_tb: Array
+    empty_tb: Array
     slot_p: Array
     rows_kp: Array
+    fade_up: Array
     piece_p: Array
     x_p: Array
 
@@ -47,11 +49,14 @@ class Tape:
 class MomentStage:
     """Evaluates a `Moment` for a fitting net of precision `fitting_dtype`.
 
-    `compiled` are the kernels by precision.
+    `compiled` are the kernels by precision. If it `adds`, another form's pair gradients are in the
+    chunk's array already.
     """
 
-    def __init__(self, device: Any, moment: Moment, fitting_dtype: np.dtype, compiled: Any) -> None:
-        self.device = device
+    def __init__(
+        self, device: Any, moment: Moment, fitting_dtype: np.dtype, compiled: Any, *, adds: bool
+    ) -> None:
+        self.device, self._adds = device, np.int32(adds)
         self.form = DeviceMoment(device, moment)
         self._fitting_dtype = fitting_dtype
         self._kernels, self._feature_kernels = compiled[moment.dtype], compiled[fitting_dtype]
@@ -91,13 +96,16 @@ class MomentStage:
         of = tape.rows
         rows = (chunk.offsets_g, of.n_rows_tb)
         results = (
-            *form.switch, form.scale_k, chunk.gradients_pc, chunk.forces_ac, chunk.virials_bcc,
+            *form.switch, form.scale_k, self._adds, chunk.gradients_pc, chunk.forces_ac,
+            chunk.virials_bcc,
         )  # fmt: skip
         if form.tabulated:
+            fading = "fading_" if form.fading else ""
             device.launch(
-                self._kernels, "gradients_by_tables", warps, *where, *chunk.sizes, *rows,
-                of.slot_p, of.rows_kp, of.piece_p, of.x_p, form.blocks_tu, form.starts_tu,
-                form.coefficients, form.slopes, np.int32(form.n_columns), db_bkq, *results,
+                self._kernels, f"gradients_by_{fading}tables", warps, *where, *chunk.sizes, *rows,
+                of.slot_p, of.rows_kp, of.fade_up, of.piece_p, of.x_p, form.blocks_tu,
+                form.starts_tu, form.coefficients, form.slopes, np.int32(form.n_columns), db_bkq,
+                *results,
             )  # fmt: skip
         for net, start, g_pm, dg_pm in tape.embedded:
             device.launch(
@@ -117,18 +125,22 @@ class MomentStage:
         """Choose neighbours, and their environment."""
         form, xp = self.form, self.device.xp
         n_rows_tb = room.n_rows_tb.take(xp, (chunk.n_types, chunk.n), np.int32)
+        empty_tb = room.empty_tb.take(xp, (form.n_sel, chunk.n), np.int32)
         slot_p = room.slot_p.take(xp, (chunk.n_slots,), np.int32)
         rows_kp = room.rows_kp.take(xp, (4, chunk.n_slots), form.dtype)
+        n_fading = chunk.n_slots if form.fading else 0
+        fade_up = room.fade_up.take(xp, (2, n_fading), form.dtype)
         piece_p = room.piece_p.take(xp, (chunk.n_slots,), np.int32)
         x_p = room.x_p.take(xp, (chunk.n_slots,), form.dtype)
         self.device.launch(
             self._kernels, "environment", kernels.warps(chunk.n), chunk.positions_ac,
-            chunk.neighbours_p, chunk.members_b, *chunk.sizes, chunk.offsets_g, form.sel_t,
-            form.rcut2, *form.switch, form.shift_k, form.scale_k, np.int32(form.tabulated),
-            form.lookup_tu, form.cells_tu, form.pieces_h, form.first_h, n_rows_tb, slot_p, rows_kp,
-            piece_p, x_p, chunk.gradients_pc, chunk.totals,
+            chunk.neighbours_p, chunk.members_b, *chunk.sizes, chunk.offsets_g, *form.selects,
+            *form.switch, form.shift_k, form.scale_k, np.int32(form.tabulated), form.lookup_tu,
+            form.cells_tu, form.pieces_h, form.first_h, n_rows_tb, empty_tb, slot_p, rows_kp,
+            form.fading, form.fade_radius, fade_up, piece_p, x_p, self._adds, chunk.gradients_pc,
+            chunk.totals,
         )  # fmt: skip
-        return _Rows(n_rows_tb, slot_p, rows_kp, piece_p, x_p)
+        return _Rows(n_rows_tb, empty_tb, slot_p, rows_kp, fade_up, piece_p, x_p)
 
     def _embed_all(
         self, chunk: ChunkArrays, room: MomentRoom, of: _Rows
@@ -140,22 +152,31 @@ class MomentStage:
         embedded: list[_Embedded] = []
         if form.tabulated:
             device.launch(
-                self._kernels, "moment_by_tables", warps, *chunk.sizes, *rows, form.sel_t,
-                of.rows_kp, of.piece_p, of.x_p, form.blocks_tu, form.starts_tu, form.coefficients,
-                form.padding, np.int32(form.n_columns), b_bkq,
+                self._kernels, "moment_by_tables", warps, *chunk.sizes, *rows, of.empty_tb,
+                np.int32(form.n_sel), of.rows_kp, form.fading, of.fade_up, of.piece_p, of.x_p,
+                form.blocks_tu, form.starts_tu, form.coefficients, form.padding,
+                form.empty_blocks, np.int32(len(form.empty_blocks)), np.int32(form.n_columns),
+                b_bkq,
             )  # fmt: skip
         elif not form.nets:
             b_bkq[...] = 0
+        added = False
         for net in form.nets:
-            start, end = (chunk.first_slot_of(net.neighbour + k) for k in (0, 1))
+            alone = not net.layers  # empty slots, without neighbours
+            start, end = (0 if alone else chunk.first_slot_of(net.neighbour + k) for k in (0, 1))
             g_pm, dg_pm = self._embed(net, of.rows_kp[0, start:end], room)
+            if net.fading_gate_m is not None:
+                self._fade(net.fading_gate_m, of.fade_up[:, start:end], g_pm, dg_pm, room)
             device.launch(
-                self._kernels, "moment_by_net", warps, np.int32(n), np.int32(net.neighbour),
-                np.int32(chunk.n_slots), np.int32(start), *rows, form.sel_t, of.rows_kp, g_pm,
+                self._kernels, "moment_by_net", warps, np.int32(n),
+                np.int32(-1 if alone else net.neighbour), np.int32(chunk.n_slots), np.int32(start),
+                *rows, of.empty_tb[net.neighbour if form.n_sel > 1 else 0], of.rows_kp, g_pm,
                 np.int32(form.n_columns), net.padding_km, form.dtype.type(form.divisor),
-                np.int32(bool(embedded)), b_bkq,
+                np.int32(added), b_bkq,
             )  # fmt: skip
-            embedded.append(_Embedded(net, start, g_pm, dg_pm))
+            added = True
+            if not alone:
+                embedded.append(_Embedded(net, start, g_pm, dg_pm))
         return b_bkq, embedded
 
     def _embed(self, net: DeviceNet, s_p: Array, room: MomentRoom) -> tuple[Array, Array]:
@@ -177,4 +198,22 @@ class MomentStage:
                 layer.idt_o, *layer.activation, y_po,
             )  # fmt: skip
             x_pi = y_po
+        if net.factor_m is not None:
+            x_pi *= net.factor_m
         return x_pi[:n], x_pi[n:]
+
+    def _fade(
+        self, gate_m: Array, fade_up: Array, g_pm: Array, dg_pm: Array, room: MomentRoom
+    ) -> None:
+        """G (1 + gate fade) and its derivative in place; without allocating, as steps may not."""
+        xp, (n, width) = self.device.xp, g_pm.shape
+        # free by now: the last layer's
+        work_po = room.net_z_po.take(xp, (2 * n, width), self.form.dtype)
+        opened_pm, of_slope_pm = work_po[:n], work_po[n:]
+        xp.multiply(fade_up[0, :, None], gate_m, out=opened_pm)
+        opened_pm += 1
+        xp.multiply(fade_up[1, :, None], gate_m, out=of_slope_pm)
+        of_slope_pm *= g_pm
+        dg_pm *= opened_pm
+        dg_pm += of_slope_pm
+        g_pm *= opened_pm

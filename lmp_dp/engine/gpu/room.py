@@ -47,8 +47,10 @@ class MomentRoom:
     """A chunk on its way through a `Moment`."""
 
     n_rows_tb: Buffer = field(default_factory=Buffer)
+    empty_tb: Buffer = field(default_factory=Buffer)
     slot_p: Buffer = field(default_factory=Buffer)
     rows_kp: Buffer = field(default_factory=Buffer)
+    fade_up: Buffer = field(default_factory=Buffer)  # fade and its slope, where there is any
     piece_p: Buffer = field(default_factory=Buffer)
     x_p: Buffer = field(default_factory=Buffer)
     # of embedding nets: input, before the activation, two layers in turn, and the last one's
@@ -60,6 +62,7 @@ class MomentRoom:
     b_bkq: Buffer = field(default_factory=Buffer)
     c_bkr: Buffer = field(default_factory=Buffer)
     features_bi: Buffer = field(default_factory=Buffer)
+    dfeatures_bi: Buffer = field(default_factory=Buffer)  # where there are several forms
     dc_bkr: Buffer = field(default_factory=Buffer)
     db_bkq: Buffer = field(default_factory=Buffer)
 
@@ -78,7 +81,9 @@ class Room:
     """All memory that steps reuse."""
 
     step: StepRoom = field(default_factory=StepRoom)
-    moment: MomentRoom = field(default_factory=MomentRoom)
+    # by the place of the form; the features and their gradient of all forms, where they are several
+    moments: dict[int, MomentRoom] = field(default_factory=dict)
+    features_bi: Buffer = field(default_factory=Buffer)
     layers: dict[int, LayerRoom] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmp_dp.engine.activation import GELU_CUBIC, GELU_SCALE, silut_constants
 from lmp_dp.engine.folded_fitting import FoldedFitting
-from lmp_dp.engine.forms import Moment, Splines
+from lmp_dp.engine.forms import Block, Moment
 from lmp_dp.engine.neighbourhood import Array
 from lmp_dp.model.network import Layer, Network
 
@@ -47,11 +47,17 @@ class DeviceLayer:
 
 @dataclass(frozen=True)
 class DeviceNet:
-    """The embedding net of one neighbour element."""
+    """The embedding net of one neighbour element; without layers there are empty slots alone.
+
+    What it gives is multiplied by `factor_m`, if there is one, or by 1 + `fading_gate_m` f with the
+    fade f of a neighbour.
+    """
 
     neighbour: int
     layers: list[DeviceLayer]
     padding_km: Array
+    factor_m: Array | None
+    fading_gate_m: Array | None
 
 
 class DeviceMoment:
@@ -67,15 +73,35 @@ class DeviceMoment:
         Number of functions, first column of B.
     starts_tu : (n_types, 3) int64
         First coefficient, slope and padding.
+    empty_blocks : (n, 4) int64
+        Of blocks of empty slots alone: element or -1, columns, the first one of B, first padding.
     """
 
     def __init__(self, device: Any, moment: Moment) -> None:
         upload = device.upload
         selection = moment.selection
         self.selection, self.dtype = selection, moment.dtype
-        self.rcut2 = np.float32(selection.rcut) * np.float32(selection.rcut)
-        self.switch = (np.float64(selection.rcut_smth), np.float64(selection.width))
-        self.sel_t = upload(selection.sel_t.astype(np.int32))
+        self.n_sel = len(selection.sel_t)
+        real = np.float32 if selection.in_float32 else np.float64
+        #: How neighbours are chosen, as `environment` takes it.
+        self.selects = (
+            upload(selection.sel_t.astype(np.int32)),
+            np.int32(self.n_sel),
+            upload(selection.fate_t.astype(np.int32)),
+            np.int32(selection.n_nearest),
+            np.int32(selection.in_float32),
+            np.float64(real(selection.rcut) * real(selection.rcut)),
+        )
+        self.switch = (
+            np.float64(selection.rcut_smth),
+            np.float64(selection.width),
+            np.float64(selection.protection),
+        )
+        fades = any(block.fades for block in moment.blocks)
+        of_s = moment.fade_radius is not None
+        #: Whether neighbours fade out, and how: `enum Fading` of environment.cu, and a radius.
+        self.fading = np.int32(fades * (1 + of_s))
+        self.fade_radius = np.float64(moment.fade_radius or 0.0)
         self.shift_k = upload(moment.davg_k / moment.dstd_k)
         self.scale_k = upload(1.0 / moment.dstd_k)
         self.divisor = moment.divisor
@@ -85,47 +111,48 @@ class DeviceMoment:
         self.k_qr = self.k_rq = None
         if k_qr is not None:
             self.k_qr, self.k_rq = upload(k_qr), upload(np.ascontiguousarray(k_qr.T))
-        self.nets = [
-            DeviceNet(
-                block.neighbour,
-                [_uploaded(device, layer) for layer in block.functions.layers],
-                upload(np.ascontiguousarray(block.padding_kq.astype(moment.dtype))),
-            )
-            for block in moment.blocks
-            if isinstance(block.functions, Network)
-        ]
+        self.nets = (
+            [] if moment.tabulated else [_net(device, of, moment.dtype) for of in moment.blocks]
+        )
 
     def _upload_splines(self, device: Any, moment: Moment) -> tuple[int, np.ndarray | None]:
         """Splines of all neighbour elements; returns the columns of B, and K with rows for all."""
-        n_types, dtype = len(moment.selection.sel_t), moment.dtype
+        n_types, dtype = len(moment.selection.fate_t), moment.dtype
         lookup_tu, cells_tu = np.zeros((n_types, 3)), np.zeros((n_types, 2), np.int32)
         blocks_tu = np.zeros((n_types, 2), np.int32)
         starts_tu = np.zeros((n_types, 3), np.int64)
+        empty: list[list[int]] = []
         arrays: list[list[np.ndarray]] = [[], [], [], [], []]
         k_rows, column, first = [], 0, 0
         for block in moment.blocks:
             splines, t = block.functions, block.neighbour
-            if not isinstance(splines, Splines):
+            if isinstance(splines, Network):
                 continue
-            n = splines.n_functions
+            n = block.padding_kq.shape[1]
             width = -(-n * dtype.itemsize // _SECTOR) * _SECTOR // dtype.itemsize
             extra = (0, width - n)
-            lookup_tu[t] = splines.lower, splines.inner, splines.cell_width
-            cells_tu[t] = len(splines.pieces_h), sum(map(len, arrays[0]))
-            blocks_tu[t] = width, column
-            starts_tu[t] = [sum(part.size for part in arrays[k]) for k in (2, 3, 4)]
-            parts = (
-                splines.pieces_h, splines.first_h[:-1],
-                np.pad(splines.coefficients_veq, ((0, 0), (0, 0), extra)).ravel(),
-                splines.slope_v, np.pad(block.padding_kq, ((0, 0), extra)).ravel(),
-            )  # fmt: skip
-            for array, part in zip(arrays, parts, strict=True):
-                array.append(part)
-            if moment.k_qr is not None:
-                k_rows.append(np.pad(moment.k_qr[first : first + n], (extra, (0, 0))))
-            first, column = first + n, column + width
+            starts = [sum(part.size for part in arrays[k]) for k in (2, 3, 4)]
+            arrays[4].append(np.pad(block.padding_kq, ((0, 0), extra)).ravel())
+            if splines is None:
+                empty.append([t, width, column, starts[2]])
+            else:
+                blocks_tu[t], starts_tu[t] = (width, column), starts
+                lookup_tu[t] = splines.lower, splines.inner, splines.cell_width
+                cells_tu[t] = len(splines.pieces_h), sum(map(len, arrays[0]))
+                parts = (
+                    splines.pieces_h, splines.first_h[:-1],
+                    np.pad(splines.coefficients_veq, ((0, 0), (0, 0), extra)).ravel(),
+                    splines.slope_v,
+                )  # fmt: skip
+                for array, part in zip(arrays, parts, strict=False):
+                    array.append(part)
+            for _ in range(1 + block.fades):
+                if moment.k_qr is not None:
+                    k_rows.append(np.pad(moment.k_qr[first : first + n], (extra, (0, 0))))
+                first, column = first + n, column + width
         self.lookup_tu, self.cells_tu = device.upload(lookup_tu), device.upload(cells_tu)
         self.blocks_tu, self.starts_tu = device.upload(blocks_tu), device.upload(starts_tu)
+        self.empty_blocks = device.upload(np.array(empty, np.int64).reshape(-1, 4))
         types: tuple[Any, ...] = (np.int32, np.int32, dtype, dtype, dtype)
         self.pieces_h, self.first_h, self.coefficients, self.slopes, self.padding = (
             device.upload(np.concatenate([np.zeros(0), *array]).astype(of))
@@ -136,11 +163,22 @@ class DeviceMoment:
 
     def bytes_per_centre(self, slots: int) -> int:
         """Working memory of one centre with `slots` neighbours."""
-        per_slot = 4 + 4 * 8 + 4 + 8
+        per_slot = 4 + 4 * 8 + 4 + 8 + (2 * 8 if self.fading else 0)
         if self.nets:
-            widths = [layer.weight_io.shape[1] for layer in self.nets[0].layers]
-            per_slot += 2 * 8 * (self.rank + 3 * max(widths))
+            widths = [layer.weight_io.shape[1] for net in self.nets for layer in net.layers]
+            per_slot += 2 * 8 * (self.rank + 3 * max(widths, default=0))
         return slots * per_slot + 8 * (2 * self.n_features + 16 * max(self.n_columns, self.rank))
+
+
+def _net(device: Any, block: Block, dtype: np.dtype) -> DeviceNet:
+    net, gate_m = block.functions, block.gate_m
+    return DeviceNet(
+        block.neighbour,
+        [_uploaded(device, layer) for layer in net.layers] if isinstance(net, Network) else [],
+        device.upload(np.ascontiguousarray(block.padding_kq.astype(dtype))),
+        None if gate_m is None or block.fades else device.upload((1.0 + gate_m).astype(dtype)),
+        None if gate_m is None or not block.fades else device.upload(gate_m.astype(dtype)),
+    )
 
 
 class DeviceFitting:

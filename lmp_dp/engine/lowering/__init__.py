@@ -10,8 +10,9 @@ import pkgutil
 
 import numpy as np
 
-from lmp_dp.engine.folded_fitting import FoldedFitting, FoldedLayer, with_plain_ends
-from lmp_dp.engine.forms import Element
+from lmp_dp.engine.folded_fitting import FoldedFitting, FoldedLayer, fitting_nets
+from lmp_dp.engine.forms import Element, Form
+from lmp_dp.engine.lowering.pair_table import lower_pair_table
 from lmp_dp.engine.lowering.registry import LOWERINGS
 from lmp_dp.errors import BackendError
 from lmp_dp.model import DeepPotential
@@ -26,28 +27,35 @@ def lower(model: DeepPotential, t: int) -> Element:
     BackendError
         There are no forms for this descriptor.
     """
-    descriptor, fitting = model.descriptor, model.fitting
-    if type(descriptor) not in LOWERINGS:
-        raise BackendError(
-            f"descriptor {descriptor.kind} is evaluated by the backends reference and "
-            "gpu-reference only: choose one of them"
-        )
-    net = with_plain_ends(fitting.nets[t])
-    first = net.layers[0]
-    n_d = descriptor.n_out
-    forms, weight_io = LOWERINGS[type(descriptor)](descriptor, t, first.weight_io[:n_d])
+    descriptor = model.descriptor
+    told, vacuum = fitting_nets(model.fitting, t, descriptor.n_out)
+    first = told.layers[0]
+    silent = model.fitting.is_silent(t)
+    forms: list[Form] = []
+    folded, start = [], 0
+    for part in descriptor.parts:
+        if type(part) not in LOWERINGS:
+            raise BackendError(
+                f"descriptor {part.kind} is evaluated by the backends reference and "
+                "gpu-reference only: choose one of them"
+            )
+        weight_do = first.weight_io[start : start + part.n_out]
+        lowered = LOWERINGS[type(part)](part, t, weight_do)
+        forms += lowered.forms
+        folded.append(lowered.weight_io)
+        start += part.n_out
     with np.errstate(over="ignore"):  # what is not finite in float32 is reported with the energies
-        folded_fo = weight_io.astype(net.dtype)
+        folded_fo = np.concatenate(folded).astype(told.dtype)
     of_features = FoldedLayer(**{**vars(first), "weight_io": folded_fo})
     return Element(
-        forms,
+        tuple(forms),
         FoldedFitting(
-            net=Network((of_features, *net.layers[1:])),
-            parameter_weight_fo=first.weight_io[n_d:],
-            bias=float(fitting.bias_atom_e_t[t]),
-            original=net,
-            subtract_vacuum=bool(fitting.subtract_vacuum_t[t]),
+            net=Network((of_features, *told.layers[1:])),
+            parameter_weight_fo=first.weight_io[start:],
+            bias=0.0 if silent else float(model.fitting.bias_atom_e_t[t]),
+            vacuum_net=vacuum,
         ),
+        None if silent or model.pair_table is None else lower_pair_table(model.pair_table, t),
     )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
+
 import numpy as np
 
 from lmp_dp.engine import network
-from lmp_dp.engine.forms import Block, Moment, Selection, Splines
+from lmp_dp.engine.forms import Block, Moment, Splines
 from lmp_dp.engine.lowering.reduction import Reduction, reduce, unreduced
 from lmp_dp.engine.lowering.registry import Lowered
-from lmp_dp.engine.switch import switch_width
+from lmp_dp.engine.selection import Fate, Selection
 from lmp_dp.model.descriptors.environment import Environment
 from lmp_dp.model.network import Network
 from lmp_dp.model.pair_nets import PairNets
@@ -33,7 +36,7 @@ def lower_moment(
     """
     selection = selection_of(environment, t)
     davg_k, dstd_k = environment.davg_tk[t], environment.dstd_tk[t]
-    neighbours = np.flatnonzero((environment.sel_t > 0) & ~environment.excluded_tt[t]).tolist()
+    neighbours = np.flatnonzero((environment.sel_t > 0) & (nets.net_tt[t] >= 0)).tolist()
     k_qr: np.ndarray | None = None
     blocks: list[Block]
     row_k = (0.0 - davg_k) / dstd_k
@@ -69,12 +72,20 @@ def lower_moment(
 
 def selection_of(environment: Environment, t: int) -> Selection:
     """Which neighbours centres of element `t` take."""
+    fate_t = np.full(environment.n_types, int(Fate.ROW))
+    excluded = Fate.HIDDEN if environment.excluded_take_slots else Fate.ABSENT
+    fate_t[environment.excluded_tt[t]] = excluded
+    if environment.unseen_tt is not None:
+        fate_t[environment.unseen_tt[t]] = Fate.EMPTY
     return Selection(
-        rcut=environment.rcut,
+        rcut=environment.reach or environment.rcut,
         rcut_smth=environment.rcut_smth,
-        width=switch_width(environment.rcut, environment.rcut_smth),
+        width=environment.switch_width,
         sel_t=environment.sel_t.astype(np.int64),
-        excluded_t=np.ascontiguousarray(environment.excluded_tt[t]),
+        fate_t=fate_t,
+        in_float32=environment.rules == "TF",
+        n_nearest=environment.n_candidates,
+        protection=environment.protection,
     )
 
 
@@ -88,20 +99,38 @@ def _spline_blocks(
     """The tables' functions; with one neighbour element their combinations C, K being folded in."""
     blocks = []
     for j, table in zip(neighbours, tables, strict=True):
-        coefficients_veq = np.concatenate([table.coefficients_veq, table.lines()])
+        splines = shared_splines(table)
         padding_q = padding_tm[j] @ table.basis_qm.T
         if len(neighbours) == 1:
             k_qr = reduction.k_qr
-            coefficients_veq, padding_q = coefficients_veq @ k_qr, padding_q @ k_qr
-        splines = Splines(
-            lower=table.lower,
-            inner=table.inner,
-            cell_width=table.cell_width,
-            pieces_h=table.pieces_h.astype(np.int64),
-            coefficients_veq=coefficients_veq,
-        )
+            splines = replace(splines, coefficients_veq=splines.coefficients_veq @ k_qr)
+            padding_q = padding_q @ k_qr
         blocks.append(Block(j, splines, row_k[:, None] * padding_q))
     return blocks
+
+
+_SPLINES: dict[int, Splines] = {}
+
+
+def shared_splines(table: Table) -> Splines:
+    """The functions of a table: one object for all blocks that have them, as long as it lives."""
+    key = id(table)
+    if key not in _SPLINES:
+        coefficients_veq = np.concatenate([table.coefficients_veq, table.lines()])
+        _SPLINES[key] = splines_of(table, coefficients_veq)
+        weakref.finalize(table, _SPLINES.pop, key)
+    return _SPLINES[key]
+
+
+def splines_of(table: Table, coefficients_veq: np.ndarray) -> Splines:
+    """Functions that lie as a table's do."""
+    return Splines(
+        lower=table.lower,
+        inner=table.inner,
+        cell_width=table.cell_width,
+        pieces_h=table.pieces_h.astype(np.int64),
+        coefficients_veq=coefficients_veq,
+    )
 
 
 def _padding_of_net(net: Network, row_k: np.ndarray) -> np.ndarray:

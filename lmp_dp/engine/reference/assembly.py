@@ -3,6 +3,8 @@
 With g_ij = dE/dr_ij and r_ij = r_j - r_i:
 
     F_i += g_ij,   F_j -= g_ij,   W_ab = -sum_ij g_ij,a r_ij,b,   W_j,ab -= g_ij,a r_ij,b
+
+where a share of the last may be the centre's in place of the neighbour's.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ def add_pairs(
     r_pc: Array,
     centre_p: Array,
     neighbour_p: Array,
+    share_of_centre: float,
     forces_ac: Array,
     atom_virials_acc: Array | None,
 ) -> Array:
@@ -28,7 +31,12 @@ def add_pairs(
     if atom_virials_acc is not None:
         for a in range(3):
             for b in range(3):
-                atom_virials_acc[:, a, b] -= xp.bincount(
-                    neighbour_p, weights=g_pc[:, a] * r_pc[:, b], minlength=n_all
-                )
+                w_p = g_pc[:, a] * r_pc[:, b]
+                for atom_p, share in (
+                    (neighbour_p, 1.0 - share_of_centre),
+                    (centre_p, share_of_centre),
+                ):
+                    if share:
+                        w_a = xp.bincount(atom_p, weights=share * w_p, minlength=n_all)
+                        atom_virials_acc[:, a, b] -= w_a
     return -(g_pc.T @ r_pc)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from lmp_dp.engine import network, table
 from lmp_dp.engine.namespace import namespace_of
 from lmp_dp.engine.neighbourhood import Array
-from lmp_dp.engine.reference.registry import Evaluated, evaluates
+from lmp_dp.engine.reference.registry import Evaluated, Rows, evaluates
 from lmp_dp.model.descriptors.se_e2_a import SeE2A
 from lmp_dp.model.pair_nets import PairNets
 
@@ -29,8 +29,9 @@ class _Block(NamedTuple):
 
 
 @evaluates(SeE2A)
-def evaluate(descriptor: SeE2A, centre: int, rows_nsk: Array, filled_ns: Array) -> Evaluated:
+def evaluate(descriptor: SeE2A, centre: int, rows: Rows) -> Evaluated:
     """D of centres of element `centre`, in the rows' precision."""
+    rows_nsk, filled_ns = rows.normalised_nsk, rows.filled_ns
     xp = namespace_of(rows_nsk)
     environment, nets, axis = descriptor.environment, descriptor.nets, descriptor.axis_neuron
     n = len(rows_nsk)
@@ -40,11 +41,11 @@ def evaluate(descriptor: SeE2A, centre: int, rows_nsk: Array, filled_ns: Array) 
     for neighbour, count in enumerate(environment.sel_t.tolist()):
         slots = slice(start, start + count)
         start += count
-        if environment.excluded_tt[centre, neighbour] or count == 0:
+        net = nets.net_tt[centre, neighbour]
+        if net < 0 or count == 0:
             continue
         s_p, filled_p = rows_nsk[:, slots, 0].ravel(), filled_ns[:, slots].ravel()
-        net = nets.net_tt[centre, neighbour]
-        g_pm, input_gradient = _embed(nets, centre, neighbour, s_p, filled_p)
+        g_pm, input_gradient = embed(nets, centre, neighbour, s_p, filled_p)
         g_nsm = g_pm.reshape(n, count, -1)
         moment_nkm += xp.matmul(rows_nsk[:, slots].transpose(0, 2, 1), g_nsm)
         blocks.append(_Block(slots, g_nsm, input_gradient))
@@ -69,7 +70,7 @@ def evaluate(descriptor: SeE2A, centre: int, rows_nsk: Array, filled_ns: Array) 
     return Evaluated(d_nmx.reshape(n, -1), backward, beyond)
 
 
-def _embed(
+def embed(
     nets: PairNets, centre: int, neighbour: int, s_p: Array, filled_p: Array
 ) -> tuple[Array, Callable[[Array], Array]]:
     """G of each slot by table or net, and the way back from dE/dG to dE/ds."""

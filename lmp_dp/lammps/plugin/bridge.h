@@ -37,6 +37,9 @@ typedef double Symmetric[6];
   FIELD(double, angstrom) \
   /* Neighbours dropped and pairs outside of the tables, since the pair_style command. */ \
   FIELD(int64_t *, counts)      /* (n_models, 2), by count of this rank, for warn, finish of all */ \
+  /* By prepare on the first rank, for settings on all: see lmp_dp.lammps.prepared. */ \
+  FIELD(const char *, models) \
+  FIELD(int64_t, models_size) \
   FIELD(int32_t, watching)      /* by settings, warn, the same on all ranks: 1: there may be a warning */
 
 // One step: atoms (local ones first, then ghosts), and the neighbours of `n_centres` local atoms,
@@ -123,7 +126,8 @@ enum { CALL_OK = 0, CALL_FAILED = 1, CALL_INTERRUPTED = 2 };
 struct Bridge {
   int64_t bridge_size, n_fields;    // set by C++, checked by Python, ...
   const Field *fields;              // ... as is this
-  int (*settings)(Shared *, int narg, char **arg);    // pair_style dp <arg>
+  int (*prepare)(Shared *, int narg, char **arg);     // pair_style dp <arg>, on the first rank ...
+  int (*settings)(Shared *, int narg, char **arg);    // ... and then on all
   int (*coeff)(Shared *, int narg, char **arg);       // pair_coeff * * <arg>
   int (*init)(Shared *);                              // before each run
   int (*compute)(Shared *);

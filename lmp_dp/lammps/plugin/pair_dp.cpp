@@ -64,10 +64,30 @@ void PairDP::settings(int narg, char **arg)
              "command that works, and pair_coeff";
   where_am_i();
   shared.run.rank = comm->me;
+  share_models(narg, arg);
   together(python->settings(&shared, narg, arg));
+  shared.run.models = nullptr;
+  received = {};
   no_model = nullptr;
   show_devices();
   comm_reverse = 3 * shared.run.n_models;
+}
+
+// Models that have to be converted or tabulated are, by the first rank: all ranks get what it made, bit
+// for bit, whatever they share of file systems.
+void PairDP::share_models(int narg, char **arg)
+{
+  constexpr int64_t AT_ONCE = 1 << 30;    // MPI counts in int
+  shared.run.models = nullptr;
+  shared.run.models_size = 0;
+  together(comm->me == 0 ? python->prepare(&shared, narg, arg) : CALL_OK);
+  MPI_Bcast(&shared.run.models_size, 1, MPI_INT64_T, 0, world);
+  const int64_t size = shared.run.models_size;
+  if (comm->me != 0) received.resize(size);
+  char *const content = comm->me == 0 ? const_cast<char *>(shared.run.models) : received.data();
+  for (int64_t done = 0; done < size; done += AT_ONCE)
+    MPI_Bcast(content + done, (int) std::min(AT_ONCE, size - done), MPI_CHAR, 0, world);
+  shared.run.models = content;
 }
 
 // A restart file holds nothing but the name of the style, so the model is not known yet.
@@ -120,13 +140,21 @@ void PairDP::coeff(int narg, char **arg)
     if (model_types[i] < 0 && flags[i][i] == 0) flags[i][i] = LEFT_ALONE;
 }
 
+// Of several pair styles dp, under whichever of their names. (Another plugin's may be called deepmd.)
+PairDP *PairDP::first_of_all()
+{
+  for (const char *name : {"dp", "deepmd/dp", "deepmd"})
+    if (auto *const style = dynamic_cast<PairDP *>(force->pair_match(name, 1, 1))) return style;
+  return this;
+}
+
 // Under a hybrid style, pairs with a NULL type that no other style takes do not interact. Not by taking
 // them: pair_coeff commands to come may leave them to the mixing rules of another style.
 void PairDP::leave_null_pairs_alone()
 {
   if (force->pair == this) return;
   int **const flags = force->pair->setflag;
-  const bool first = force->pair_match("dp", 1, 1) == this;
+  const bool first = first_of_all() == this;
   for (int i = 1; i <= atom->ntypes; i++)
     for (int j = i + 1; j <= atom->ntypes; j++) {
       if (first && flags[i][j] == LEFT_ALONE) flags[i][j] = 0;    // from an earlier run
@@ -189,7 +217,7 @@ void *PairDP::extract(const char *name, int &dim)
 // pair deepmd: the first pair_style dp answers with its own cutoff. (Hybrid styles want one answer.)
 void *PairDP::coulomb_cutoff(int &dim)
 {
-  if (asking || force->pair_match("dp", 1, 1) != this) return nullptr;
+  if (asking || first_of_all() != this) return nullptr;
   if (force->pair != this) {
     asking = true;
     const void *const other = force->pair->extract("cut_coul", dim);

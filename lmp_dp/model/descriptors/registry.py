@@ -19,7 +19,8 @@ class Descriptor(Protocol):
     ----------
     kind : str
         Its name in model files.
-    environment : Environment
+    parts : tuple of Part
+        Itself, or what it is made of (hybrid): D is theirs, one after the other.
     n_out : int
         Length of D.
     n_channels : int
@@ -32,7 +33,7 @@ class Descriptor(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def environment(self) -> Environment: ...
+    def parts(self) -> tuple[Part, ...]: ...
     @property
     def n_out(self) -> int: ...
     @property
@@ -43,6 +44,13 @@ class Descriptor(Protocol):
     def describe(self) -> dict[str, Any]:
         """What ``lmp-dp info`` says of it, beside its environment."""
         ...
+
+
+class Part(Descriptor, Protocol):
+    """A descriptor of one environment."""
+
+    @property
+    def environment(self) -> Environment: ...
 
 
 KINDS: dict[str, type[Descriptor]] = {}

@@ -10,13 +10,14 @@ import numpy as np
 from lmp_dp.errors import ModelFileError
 from lmp_dp.model import bounds
 from lmp_dp.model.descriptors.environment import Environment
+from lmp_dp.model.descriptors.of_nets import QuadraticOfNets
 from lmp_dp.model.descriptors.registry import register
 from lmp_dp.model.pair_nets import PairNets
 
 
 @register
 @dataclass(frozen=True)
-class SeE2A:
+class SeE2A(QuadraticOfNets):
     """D_mx = sum_k T_km T_kx, T = Rᵀ G / N (Zhang et al., NeurIPS 2018).
 
     Attributes
@@ -24,7 +25,8 @@ class SeE2A:
     environment : Environment
         R and N.
     nets : PairNets
-        G of each pair of elements; a pair that does not see each other has none.
+        G of each pair of elements. In the TF family a pair that does not see each other has none;
+        in the DP family empty slots of it enter all the same.
     axis_neuron : int
         x < axis_neuron.
     """
@@ -36,28 +38,15 @@ class SeE2A:
     axis_neuron: int
 
     def __post_init__(self) -> None:
-        if not np.array_equal(self.nets.net_tt < 0, self.environment.excluded_tt):
+        none_tt = self.environment.excluded_tt & (self.environment.rules == "TF")
+        if not np.array_equal(self.nets.net_tt < 0, none_tt):
             raise ModelFileError(
-                "each pair of elements needs an embedding net or is excluded: net_tt has "
-                f"{(self.nets.net_tt < 0).tolist()}, excluded are "
-                f"{self.environment.excluded_tt.tolist()}"
+                "each pair of elements needs an embedding net, or is excluded in the TF family: "
+                f"net_tt has none for {(self.nets.net_tt < 0).tolist()}, expected "
+                f"{none_tt.tolist()}"
             )
+        self.nets.check_padding()
         bounds.check_number("axis_neuron", self.axis_neuron, 1, self.n_channels)
-
-    @property
-    def n_channels(self) -> int:
-        """M: channels of the embedding nets."""
-        return self.nets.n_channels
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Precision in which embedding and descriptor are evaluated."""
-        return self.nets.dtype
-
-    @property
-    def n_out(self) -> int:
-        """Length M * axis_neuron of the descriptor of one atom."""
-        return self.n_channels * self.axis_neuron
 
     def describe(self) -> dict[str, Any]:
         """What ``lmp-dp info`` says of it."""

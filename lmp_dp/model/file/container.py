@@ -15,11 +15,13 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 
 from lmp_dp import files
 from lmp_dp.errors import ModelFileError, OutputError
+from lmp_dp.files import StrPath
 from lmp_dp.model.deep_potential import DeepPotential
 from lmp_dp.model.file import mapping, version_1
 from lmp_dp.model.file.reader import Reader
@@ -41,16 +43,21 @@ def save(model: DeepPotential, path: str | os.PathLike[str]) -> None:
     ModelFileError
         The file cannot be written, or something else than a file has its name.
     """
-    # not by HDF5: its library ends the process where a disk is full
-    image = io.BytesIO()
-    with h5py.File(image, "w", userblock_size=SEAL_BYTES) as file:
-        _write(file, model)
-    content = image.getbuffer()
-    content[:SEAL_BYTES] = _block(content[SEAL_BYTES:])
     try:
-        files.write(path, content)
+        files.write(path, image(model))
     except OutputError as error:
         raise ModelFileError(str(error)) from error
+
+
+def image(model: DeepPotential) -> memoryview:
+    """The content of the file of a model."""
+    # in memory: the library of HDF5 ends the process where a disk is full
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=SEAL_BYTES) as file:
+        _write(file, model)
+    content = buffer.getbuffer()
+    content[:SEAL_BYTES] = _block(content[SEAL_BYTES:])
+    return content
 
 
 def _write(file: h5py.File, model: DeepPotential) -> None:
@@ -101,14 +108,39 @@ def load(path: str | os.PathLike[str]) -> DeepPotential:
         hint = "" if path.suffix != ".pb" else " (a frozen graph is converted with lmp-dp convert)"
         raise ModelFileError(f"model file {path} {state}{hint}")
     try:
-        _check_seal(path)
-        with h5py.File(path, "r") as file:
-            return _read(Reader(file))
+        with open(path, "rb") as file:
+            _check_seal(file, path)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ModelFileError(f"{path} is damaged or not a model file: {error}") from error
+    return _opened(path, path)
+
+
+def of_image(content: bytes | memoryview, name: StrPath) -> DeepPotential:
+    """The model whose file has this content, called `name` in messages.
+
+    Raises
+    ------
+    ModelFileError
+        As `load`; the content must be sealed.
+    """
+    buffer = io.BytesIO(content)
+    if bytes(content[: len(_SEAL)]) != _SEAL:
+        raise ModelFileError(f"{name}: not a model file of lmp_dp, or damaged at its start")
+    _check_seal(buffer, Path(name))
+    return _opened(buffer, name)
+
+
+def _opened(file_or_buffer: StrPath | io.BytesIO, name: StrPath) -> DeepPotential:
+    try:
+        with h5py.File(file_or_buffer, "r") as file:
+            return _read(Reader(file))
+    except ModelFileError as error:
+        raise ModelFileError(f"{name}: {error}") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         # h5py reports damage inside a file by any of these
-        raise ModelFileError(f"{path} is damaged or not a model file: {error}") from error
+        raise ModelFileError(f"{name} is damaged or not a model file: {error}") from error
 
 
 def _read(file: Reader) -> DeepPotential:
@@ -127,18 +159,17 @@ def _read(file: Reader) -> DeepPotential:
     return mapping.read(file, DeepPotential)
 
 
-def _check_seal(path: Path) -> None:
+def _check_seal(file: BinaryIO, path: Path) -> None:
     """Refuse a file whose content is not that which was written."""
-    with open(path, "rb") as file:
-        head = file.read(SEAL_BYTES)
-        if head.startswith(_HDF5_SIGNATURE):
-            return
-        if not head.startswith(_SEAL):
-            raise ModelFileError(
-                "not a model file of lmp_dp, or damaged at its start; convert a frozen DeePMD-kit "
-                f"model with 'lmp-dp convert {path} {path.stem}.h5' and use the .h5 file"
-            )
-        digest = hashlib.sha256(file.read()).hexdigest().encode()
+    head = file.read(SEAL_BYTES)
+    if head.startswith(_HDF5_SIGNATURE):
+        return
+    if not head.startswith(_SEAL):
+        raise ModelFileError(
+            "not a model file of lmp_dp, or damaged at its start; convert a frozen DeePMD-kit "
+            f"model with 'lmp-dp convert {path} {path.stem}.h5' and use the .h5 file"
+        )
+    digest = hashlib.sha256(file.read()).hexdigest().encode()
     if head != (_SEAL + digest).ljust(SEAL_BYTES, b"\0"):
         raise ModelFileError(
             f"the file is damaged: its content has the SHA-256 {digest.decode()[:12]}..., and the "

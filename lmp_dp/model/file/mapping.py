@@ -8,7 +8,7 @@ array, `Text`, strings         dataset
 dataclass                      group of the field's name
 tuple of dataclasses           group with the groups ``0``, ``1``, ... and their ``count``
 descriptor                     group with the attribute ``kind``
-None, or empty by default      absent
+None, or its plain default     absent
 =============================  ======================================================
 
 An array's axes are the letters behind the last underscore of its name.
@@ -40,7 +40,7 @@ def write(group: h5py.Group, thing: Any) -> None:
     hints = _hints(type(thing))  # type: ignore[arg-type]
     for field in dataclasses.fields(thing):
         value = getattr(thing, field.name)
-        if value is not None and not (_default_is_empty(field) and len(value) == 0):
+        if value is not None and not _is_default(field, value):
             _write_value(group, field.name, _without_none(hints[field.name]), value)
 
 
@@ -75,7 +75,7 @@ def read(reader: Reader, kind: type[_T]) -> _T:
     hints, values = _hints(kind), {}  # type: ignore[arg-type]
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         name, hint = field.name, _without_none(hints[field.name])
-        optional = hint is not hints[name] or _default_is_empty(field)
+        optional = hint is not hints[name] or _may_be_absent(_default_of(field))
         if not optional or reader.has(name) or reader.has_attribute(name):
             values[name] = _read_value(reader, name, hint)
         elif hint is not hints[name]:
@@ -132,8 +132,21 @@ def _without_none(hint: Any) -> Any:
     return hint
 
 
-def _default_is_empty(field: dataclasses.Field[Any]) -> bool:
-    """Whether the field is an empty tuple or array where nothing is said of it."""
+def _default_of(field: dataclasses.Field[Any]) -> Any:
+    """What the field is where nothing is said of it, MISSING if it must be given."""
     missing = dataclasses.MISSING
-    default = field.default if field.default_factory is missing else field.default_factory()
-    return isinstance(default, (tuple, np.ndarray)) and len(default) == 0
+    return field.default if field.default_factory is missing else field.default_factory()
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    default = _default_of(field)
+    if not _may_be_absent(default):
+        return False
+    return len(value) == 0 if isinstance(default, (tuple, np.ndarray)) else value == default
+
+
+def _may_be_absent(default: Any) -> bool:
+    """Whether nothing is written of a field with this default where it has that value."""
+    if isinstance(default, (tuple, np.ndarray)):
+        return len(default) == 0
+    return isinstance(default, (bool, int, float))

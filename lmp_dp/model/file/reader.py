@@ -132,6 +132,13 @@ class Reader:
             )
         return array
 
+    def numbers(self, name: str) -> np.ndarray:
+        """A dataset of numbers with as many axes, and of the type, that it is stored with."""
+        item = self._dataset(name)
+        if item.dtype.kind not in "fiu":
+            raise ModelFileError(f"dataset {self.place}/{name} has type {item.dtype}, no numbers")
+        return np.asarray(item[()], order="C")
+
     def integers(self, name: str, ndim: int) -> np.ndarray:
         """A dataset of integers as int64."""
         array = self._array(name, "iu", ndim)

@@ -6,7 +6,7 @@ All of the descriptor is in /descriptor, with nets named ``all_J`` (one-sided) o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -97,11 +97,14 @@ def _nets(group: Reader) -> tuple[np.ndarray, list[str]]:
 
 
 def _read_fitting(group: Reader, n_types: int) -> Fitting:
+    parameters: dict[str, Any] = {
+        name: group.floats(name, 1) for name in _PARAMETERS if group.has(name)
+    }
     return Fitting(
         nets=tuple(_made(_read_network, group.sub(f"net_{t}")) for t in range(n_types)),
         bias_atom_e_t=group.floats("bias_atom_e_t", 1),
         subtract_vacuum_t=group.flags("subtract_vacuum_t", 1),
-        **{name: group.floats(name, 1) for name in _PARAMETERS if group.has(name)},
+        **parameters,
     )
 
 

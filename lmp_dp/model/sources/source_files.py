@@ -1,7 +1,12 @@
-"""What a source is that is no frozen TensorFlow graph: named by its content, else by its name."""
+"""What a source is: found by its content, else by its name; what no reader takes is refused.
+
+`any_source` has the readers.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import stat
 import zipfile
@@ -9,48 +14,70 @@ from pathlib import Path
 
 from lmp_dp.errors import ModelFileError, UnsupportedModelError
 
-_ONLY_GRAPHS = "only frozen TensorFlow graphs (.pb, .pbtxt) are converted"
-#: deepmd-kit rewrites these, but joins the layers of some fitting nets otherwise in TensorFlow.
-_REWRITE = (
-    f"{_ONLY_GRAPHS}. 'dp convert-backend' of deepmd-kit makes one of it; see that both give the "
-    "same energies there, which some fitting nets do not"
-)
-_FREEZE = f"{_ONLY_GRAPHS}; make one with 'dp freeze'"
-_SAVED_MODEL = f"a SavedModel directory (JAX or TensorFlow 2 backend of DeePMD-kit); {_ONLY_GRAPHS}"
-_PADDLE = f"a Paddle model; {_ONLY_GRAPHS}"
-_JAX = f"a JAX model; {_ONLY_GRAPHS}"
+#: The formats that are read, and what their files are called.
+GRAPH, TORCHSCRIPT, DP, YAML = "graph", "torchscript", "dp", "yaml"
+FORMATS = {
+    GRAPH: "frozen TensorFlow graphs (.pb, .pbtxt)",
+    TORCHSCRIPT: "frozen PyTorch models (.pth)",
+    DP: "DP models (.dp)",
+    YAML: "DP models in text form (.yaml)",
+}
+#: Of formats that are known by their suffix to others.
+SUFFIXES = {TORCHSCRIPT: ".pth", DP: ".dp", YAML: ".yaml"}
+
+_ONLY = "only " + " and ".join(", ".join(FORMATS.values()).rsplit(", ", 1)) + " are read"
+_FREEZE = f"{_ONLY}; make one with 'dp freeze'"
+_SAVED_MODEL = f"a SavedModel directory (JAX or TensorFlow 2 backend of DeePMD-kit); {_ONLY}"
+_PADDLE = f"a Paddle model; {_ONLY}"
+_JAX = f"a JAX model; {_ONLY}"
 _CHECKPOINT = f"part of a TensorFlow checkpoint; {_FREEZE}"
 
+#: What a file is: a format that is read, or what is said of it.
 _BY_SUFFIX = {
-    ".pth": f"a PyTorch model; {_REWRITE}",
-    ".pt": f"a PyTorch checkpoint; {_ONLY_GRAPHS}",
-    ".pt2": f"a PyTorch model (exported); {_ONLY_GRAPHS}",
-    ".pte": f"a PyTorch model (exported); {_ONLY_GRAPHS}",
-    ".dp": f"a DP (NumPy) model; {_REWRITE}",
-    ".yaml": f"a DP (NumPy) model; {_REWRITE}",
-    ".yml": f"a DP (NumPy) model; {_REWRITE}",
+    ".pth": TORCHSCRIPT,
+    ".pt": f"a PyTorch checkpoint; {_ONLY}; make one with 'dp --pt freeze'",
+    ".pt2": f"a PyTorch model (exported); {_ONLY}; make one with 'dp convert-backend'",
+    ".pte": f"a PyTorch model (exported); {_ONLY}; make one with 'dp convert-backend'",
+    ".dp": DP,
+    ".yaml": YAML,
+    ".yml": YAML,
     ".hlo": _JAX,
     ".jax": _JAX,
     ".savedmodel": _SAVED_MODEL,
     ".savedmodeltf": _SAVED_MODEL,
-    ".pd": f"a Paddle checkpoint; {_ONLY_GRAPHS}",
+    ".pd": f"a Paddle checkpoint; {_ONLY}",
     ".pdmodel": _PADDLE,
-    ".pdiparams": f"the parameters of a Paddle model; {_ONLY_GRAPHS}",
+    ".pdiparams": f"the parameters of a Paddle model; {_ONLY}",
     ".meta": _CHECKPOINT,
     ".index": _CHECKPOINT,
 }
+_MODEL_FILE, _HDF5 = b"lmp_dp model:", b"\x89HDF\r\n\x1a\n"
 _BY_FIRST_BYTES = (
-    (b"lmp_dp model:", "a model file of lmp_dp already; nothing is to be converted"),
-    (b"\x89HDF\r\n\x1a\n", f"an HDF5 file (a DP model or an old model file); {_ONLY_GRAPHS}"),
+    (_MODEL_FILE, "a model file of lmp_dp already; nothing is to be converted"),
+    (_HDF5, f"an HDF5 file (an old model file, or a DP model if it is named .dp); {_ONLY}"),
     (b"version https://git-lfs", "a pointer of Git LFS; fetch the file itself: git lfs pull"),
     (b"model_checkpoint_path:", _CHECKPOINT),
     (b"<!DOCTYPE", "a web page; download the file itself"),
-    (b"\x80", f"a Python pickle (a checkpoint of PyTorch or Paddle); {_ONLY_GRAPHS}"),
+    (b"\x80", f"a Python pickle (a checkpoint of PyTorch or Paddle); {_ONLY}"),
 )
 
 
-def refuse_other_formats(path: Path) -> None:
-    """Check that `path` can be a frozen TensorFlow graph.
+def is_model_file(path: Path) -> bool:
+    """Whether `path` is, or is called, a model file of lmp_dp, for which there is `load`."""
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return True
+    if not os.path.isfile(path):  # whatever the path is: a name too long, a null byte, a FIFO
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except OSError:  # `format_of` says why
+        return False
+    return head.startswith(_MODEL_FILE) or (head.startswith(_HDF5) and path.suffix.lower() != ".dp")
+
+
+def format_of(path: Path) -> str:
+    """The format of a source, one of `FORMATS`.
 
     Raises
     ------
@@ -64,12 +91,12 @@ def refuse_other_formats(path: Path) -> None:
         if stat.S_ISDIR(mode):
             raise UnsupportedModelError(f"{path} is {_directory(path)}")
         if not stat.S_ISREG(mode):
-            raise ModelFileError(f"{path} is no regular file; {_ONLY_GRAPHS}")
+            raise ModelFileError(f"{path} is no regular file; {_ONLY}")
         with open(path, "rb") as file:
             head = file.read(512)
-    except FileNotFoundError:
-        raise ModelFileError(f"model file {path} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        if getattr(error, "errno", None) in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise ModelFileError(f"model file {path} does not exist") from None
         raise ModelFileError(f"cannot read the model file {path}: {error}") from error
     if not head:
         raise ModelFileError(f"{path} is empty, not a TensorFlow GraphDef: it has no nodes")
@@ -78,16 +105,20 @@ def refuse_other_formats(path: Path) -> None:
         found = f"the graph of {_SAVED_MODEL}"
     if ".data-00000-of" in path.name:
         found = _CHECKPOINT
-    if found:
+    if found is None:  # a graph begins with whatever its first node is
+        return GRAPH
+    if found not in FORMATS:
         raise UnsupportedModelError(f"{path.name} is {found}")
+    return found
 
 
 def _directory(path: Path) -> str:
     if (path / "saved_model.pb").exists() or (path / "saved_model.pbtxt").exists():
         return _SAVED_MODEL
     if (path / "checkpoint").exists() or any(path.glob("*.meta")):
-        return f"a directory with TensorFlow checkpoints; {_ONLY_GRAPHS}: 'dp freeze -c {path}'"
-    return _BY_SUFFIX.get(path.suffix.lower(), f"a directory; {_ONLY_GRAPHS}")
+        return f"a directory with TensorFlow checkpoints; {_ONLY}: 'dp freeze -c {path}'"
+    found = _BY_SUFFIX.get(path.suffix.lower())
+    return f"a directory; {_ONLY}" if found is None or found in FORMATS else found
 
 
 def _by_content(path: Path, head: bytes) -> str | None:
@@ -116,10 +147,10 @@ def _archive(path: Path) -> str:
         return _BY_SUFFIX[".pth"]
     if any(name.endswith("/data.pkl") for name in names):
         return _BY_SUFFIX[".pt"]
-    return _BY_SUFFIX.get(path.suffix.lower(), f"a zip archive; {_ONLY_GRAPHS}")
+    return _BY_SUFFIX.get(path.suffix.lower(), f"a zip archive; {_ONLY}")
 
 
 def _json(path: Path, head: bytes) -> str:
     if b'"base_code"' in head or path.with_suffix(".pdiparams").exists():
         return f"the program of {_PADDLE}"
-    return f"a JSON file, no model; {_ONLY_GRAPHS} (a training input is given with --input)"
+    return f"a JSON file, no model; {_ONLY} (a training input is given with --input)"

@@ -46,8 +46,7 @@ def test_energies_and_gradients(name: str, subtract: bool, n_parameters: int, dt
         net=Network((of_features, *net.layers[1:])),
         parameter_weight_fo=first.weight_io[n_features:],
         bias=-3.25,
-        original=net,
-        subtract_vacuum=subtract,
+        vacuum_net=net if subtract else None,
     )
     x_bi = rng.normal(size=(n_b, n_features)).astype(dtype)
     parameters_bf = rng.normal(size=(n_b, n_parameters)).astype(dtype)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lmp_dp.engine.cpu.kernels import rows
-from lmp_dp.engine.switch import switch, switch_width
+from lmp_dp.engine.selection import Fate, Selection
+from lmp_dp.engine.switch import switch
 
 RCUT, RCUT_SMTH = 3.0, 0.5
 #: Rounding of a few operations on numbers of order 1 to 10.
@@ -40,11 +41,13 @@ def crowd(seed: int, grid: bool) -> SimpleNamespace:
     )
 
 
-def gathered(c: SimpleNamespace, sel_t: np.ndarray, excluded_t: np.ndarray):
-    """What `gather` lays out: neighbours, displacements, where centres begin, number dropped."""
-    n_b, n_types = len(c.members_b), len(sel_t)
-    capacity = n_b * min(int(sel_t.sum()), c.longest)
+def gathered(c: SimpleNamespace, selection: Selection) -> tuple:
+    """What `gather` lays out: neighbours, displacements, where centres begin, how many slots are
+    empty, and the number dropped."""
+    n_b, n_types = len(c.members_b), len(selection.fate_t)
+    capacity = n_b * min(selection.n_slots, c.longest)
     first_tb = np.full((n_types, n_b + 1), -1, np.int64)
+    empty_tb = np.full((len(selection.sel_t), n_b), -1, np.int64)
     neighbour_p, r_cp = np.full(capacity, -1, np.int32), np.full((3, capacity), np.nan)
     n, dropped = rows.gather(
         c.positions_ac,
@@ -53,59 +56,86 @@ def gathered(c: SimpleNamespace, sel_t: np.ndarray, excluded_t: np.ndarray):
         c.members_b,
         c.offsets_n,
         c.neighbours_p,
-        sel_t,
-        excluded_t,
+        selection.sel_t,
+        selection.fate_t,
+        selection.n_nearest,
         RCUT,
         np.full(c.longest, -1, np.int32),
-        np.full(c.longest, np.nan, np.float32),
+        np.full(c.longest, np.nan, np.float32 if selection.in_float32 else np.float64),
         np.full(c.longest, -1, np.int32),
-        np.full((n_b, int(sel_t.sum())), -1, np.int32),
+        np.full((n_b, min(selection.n_slots, c.longest)), -1, np.int32),
         first_tb,
+        empty_tb,
         neighbour_p,
         r_cp,
     )
-    return neighbour_p[:n], r_cp[:, :n], first_tb, dropped
+    return neighbour_p[:n], r_cp[:, :n], first_tb, empty_tb, dropped
 
 
-def selected(c: SimpleNamespace, sel_t: np.ndarray, excluded_t: np.ndarray):
-    """The same by SEMANTICS: per element the nearest in float32, then those of lower index."""
-    chosen: list[list[list[int]]] = [[] for _ in sel_t]
+def selected(c: SimpleNamespace, of: Selection) -> tuple[list[list[list[int]]], list, int]:
+    """The same by SEMANTICS: the nearest of all elements, then of each, then those of lower index;
+    rows per element and centre, empty slots per block and centre, and the number dropped."""
+    chosen: list[list[list[int]]] = [[] for _ in of.fate_t]
+    empty: list[list[int]] = [[] for _ in of.sel_t]
+    real = np.float32 if of.in_float32 else np.float64
     dropped = 0
     for n in c.members_b:
         i = c.centres_n[n]
-        of_centre = c.neighbours_p[c.offsets_n[n] : c.offsets_n[n + 1]]
-        for t, sel in enumerate(sel_t):
-            keys = []
-            for j in of_centre.tolist():
-                r_c = c.positions_ac[j] - c.positions_ac[i]
-                r2 = np.float32(r_c @ r_c)
-                if c.types_a[j] == t and not excluded_t[t] and r2 <= np.float32(RCUT**2):
-                    keys.append((r2, j))
-            chosen[t].append([j for _, j in sorted(keys)[:sel]])
-            dropped += max(0, len(keys) - int(sel))
-    return chosen, dropped
+        keys = []
+        for j in c.neighbours_p[c.offsets_n[n] : c.offsets_n[n + 1]].tolist():
+            r_c = c.positions_ac[j] - c.positions_ac[i]
+            r2, t = real(r_c @ r_c), c.types_a[j]
+            if t >= 0 and of.fate_t[t] != Fate.ABSENT and r2 <= real(RCUT**2):
+                keys.append((r2, j))
+        in_order = [j for _, j in sorted(keys)]
+        kept = in_order[: of.n_nearest or None]
+        if len(of.sel_t) > 1:
+            of_t = [[j for j in kept if c.types_a[j] == t][:sel] for t, sel in enumerate(of.sel_t)]
+            kept = [j for block in of_t for j in block]
+        fates = of.fate_t[c.types_a[kept]] if kept else np.empty(0, int)
+        for t in range(len(of.fate_t)):
+            chosen[t].append([j for j in kept if c.types_a[j] == t and of.fate_t[t] == Fate.ROW])
+        blocks = c.types_a[kept] if len(of.sel_t) > 1 else np.zeros(len(kept), int)
+        for u, sel in enumerate(of.sel_t):
+            empty[u].append(int(sel - ((blocks == u) & (fates != Fate.EMPTY)).sum()))
+        lost = set(in_order) - set(kept)
+        dropped += sum(of.fate_t[c.types_a[j]] == Fate.ROW for j in lost)
+    return chosen, empty, dropped
+
+
+_ROW, _ABSENT, _HIDDEN, _EMPTY = Fate
 
 
 @pytest.mark.parametrize("grid", [False, True], ids=["random", "ties"])
 @pytest.mark.parametrize(
-    ("sel", "excluded"),
+    ("sel", "fates", "n_nearest"),
     [
-        ((60, 60, 60), (False, False, False)),
-        ((3, 2, 1), (False, False, False)),
-        ((0, 4, 60), (False, False, False)),
-        ((5, 60, 2), (False, True, False)),
-        ((0, 0, 1), (True, False, True)),
-        ((2, 2, 2), (True, True, True)),
+        ((60, 60, 60), (_ROW, _ROW, _ROW), 0),
+        ((3, 2, 1), (_ROW, _ROW, _ROW), 0),
+        ((0, 4, 60), (_ROW, _ROW, _ROW), 0),
+        ((5, 60, 2), (_ROW, _ABSENT, _ROW), 0),
+        ((0, 0, 1), (_ABSENT, _ROW, _ABSENT), 0),
+        ((2, 2, 2), (_ABSENT, _ABSENT, _ABSENT), 0),
+        ((60, 60, 60), (_ROW, _HIDDEN, _EMPTY), 180),
+        ((9, 2, 3), (_ROW, _ROW, _ROW), 14),
+        ((3, 2, 1), (_ROW, _HIDDEN, _ROW), 6),
+        ((2, 4, 3), (_EMPTY, _ROW, _HIDDEN), 9),
+        ((2, 4, 0), (_ROW, _ROW, _HIDDEN), 11),
+        ((90,), (_ROW, _ROW, _HIDDEN), 90),
+        ((9,), (_ROW, _ROW, _ROW), 9),
+        ((9,), (_HIDDEN, _ROW, _EMPTY), 9),
     ],
 )
-def test_gather(sel, excluded, grid: bool) -> None:
+@pytest.mark.parametrize("in_float32", [True, False], ids=["float32", "float64"])
+def test_gather(sel, fates, n_nearest: int, in_float32: bool, grid: bool) -> None:
     """Enough slots, too few, none; exclusions; atoms that the model does not see; ties."""
-    sel_t, excluded_t = np.array(sel, np.int64), np.array(excluded)
+    selection = Selection(RCUT, 0.0, 0.0, np.array(sel), np.array(fates), in_float32, n_nearest)
     for seed in range(3):
         c = crowd(seed, grid)
-        neighbour_p, r_cp, first_tb, dropped = gathered(c, sel_t, excluded_t)
-        chosen, expected_dropped = selected(c, sel_t, excluded_t)
+        neighbour_p, r_cp, first_tb, empty_tb, dropped = gathered(c, selection)
+        chosen, expected_empty, expected_dropped = selected(c, selection)
         assert dropped == expected_dropped
+        assert empty_tb.tolist() == expected_empty
         counts = [[len(of) for of in of_t] for of_t in chosen]
         ends = np.concatenate([[0], np.cumsum(counts)])
         n_b = len(c.members_b)
@@ -124,9 +154,11 @@ def test_gather(sel, excluded, grid: bool) -> None:
 def test_gather_without_neighbours() -> None:
     c = crowd(0, False)
     c.types_a[:] = -1
-    neighbour_p, _, first_tb, dropped = gathered(c, np.array([2, 0, 3]), np.zeros(3, bool))
+    selection = Selection(RCUT, 0.0, 0.0, np.array([2, 0, 3]), np.full(3, int(Fate.ROW)))
+    neighbour_p, _, first_tb, empty_tb, dropped = gathered(c, selection)
     assert (len(neighbour_p), dropped) == (0, 0)
     assert not first_tb.any()
+    assert (empty_tb == [[2], [0], [3]]).all()
 
 
 def displacements(seed: int) -> np.ndarray:
@@ -140,13 +172,14 @@ def displacements(seed: int) -> np.ndarray:
     return np.ascontiguousarray((unit_pc * r_p[:, None]).T)
 
 
-def exact_rows(r_cp, davg_k, dstd_k):
+def exact_rows(r_cp, davg_k, dstd_k, protection):
     """Normalised rows, s and ds/dr."""
     r_p = np.linalg.norm(r_cp, axis=0)
-    sw_p, dsw_p = switch(r_p, RCUT, RCUT_SMTH)
-    s_p = sw_p / r_p
-    rows_kp = np.concatenate([s_p[None], s_p * r_cp / r_p])
-    return (rows_kp - davg_k[:, None]) / dstd_k[:, None], s_p, (dsw_p - s_p) / r_p
+    sw_p, dsw_p = switch(r_p, RCUT_SMTH, RCUT - RCUT_SMTH)
+    q_p = r_p + (protection or 0.0)
+    s_p = sw_p / q_p
+    rows_kp = np.concatenate([s_p[None], s_p * r_cp / q_p])
+    return (rows_kp - davg_k[:, None]) / dstd_k[:, None], s_p, (dsw_p - s_p) / q_p
 
 
 def statistics(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,17 +187,18 @@ def statistics(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(0.0, 0.3, 4), rng.uniform(0.2, 1.0, 4)
 
 
+@pytest.mark.parametrize("protection", [None, 0.7])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_environment(dtype: str) -> None:
+def test_environment(dtype: str, protection: float | None) -> None:
     r_cp, (davg_k, dstd_k) = displacements(1), statistics(2)
     n = r_cp.shape[1] - 3  # what is behind the rows is left alone
     s_p, ds_p = np.full(n + 3, np.nan), np.full(n + 3, np.nan)
     rows_kp = np.full((4, n + 3), np.nan, dtype)
-    width = switch_width(RCUT, RCUT_SMTH)
-    rows.environment(r_cp, n, RCUT, RCUT_SMTH, width, davg_k, dstd_k, s_p, ds_p, rows_kp)
+    switched = (RCUT_SMTH, RCUT - RCUT_SMTH, protection)
+    rows.environment(r_cp, n, *switched, davg_k, dstd_k, s_p, ds_p, rows_kp)
     for array in (s_p, ds_p, rows_kp):
         assert np.isnan(array[..., n:]).all()
-    exact_kp, exact_s_p, exact_ds_p = exact_rows(r_cp[:, :n], davg_k, dstd_k)
+    exact_kp, exact_s_p, exact_ds_p = exact_rows(r_cp[:, :n], davg_k, dstd_k, protection)
     # s is up to 5, its slope up to 25; rows are computed in float64 and rounded once
     np.testing.assert_allclose(s_p[:n], exact_s_p, rtol=0, atol=ROUND_OFF)
     np.testing.assert_allclose(ds_p[:n], exact_ds_p, rtol=0, atol=10 * ROUND_OFF)
@@ -172,8 +206,9 @@ def test_environment(dtype: str) -> None:
     np.testing.assert_allclose(rows_kp[:, :n], exact_kp, rtol=rounding, atol=10 * ROUND_OFF)
 
 
+@pytest.mark.parametrize("protection", [None, 0.7])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_pair_gradients(dtype: str) -> None:
+def test_pair_gradients(dtype: str, protection: float | None) -> None:
     """By differences of the plain formula: central ones, with one step of Richardson's."""
     r_cp, (davg_k, dstd_k) = displacements(3), statistics(4)
     # the switch has no third derivative at its ends: away from them
@@ -181,13 +216,14 @@ def test_pair_gradients(dtype: str) -> None:
     r_cp = np.ascontiguousarray(r_cp[:, (abs(r_p - RCUT_SMTH) > 0.01) & (abs(r_p - RCUT) > 0.01)])
     n = r_cp.shape[1]
     drows_kp = np.random.default_rng(5).normal(size=(4, n)).astype(dtype)
-    _, s_p, ds_p = exact_rows(r_cp, davg_k, dstd_k)
+    _, s_p, ds_p = exact_rows(r_cp, davg_k, dstd_k, protection)
     g_cp = np.full((3, n + 1), np.nan)
-    rows.pair_gradients(r_cp, n, dstd_k, s_p, ds_p, drows_kp, g_cp)
+    rows.pair_gradients(r_cp, n, dstd_k, protection, s_p, ds_p, drows_kp, g_cp)
     assert np.isnan(g_cp[:, n]).all()
 
     def energy_p(moved_cp):
-        return (exact_rows(moved_cp, davg_k, dstd_k)[0] * drows_kp.astype(np.float64)).sum(axis=0)
+        exact_kp = exact_rows(moved_cp, davg_k, dstd_k, protection)[0]
+        return (exact_kp * drows_kp.astype(np.float64)).sum(axis=0)
 
     for c in range(3):
         slopes = []
@@ -205,15 +241,13 @@ def test_pair_gradients(dtype: str) -> None:
 def test_add_padding(dtype: str) -> None:
     """To some columns only, and nothing for a centre whose slots are full."""
     rng = np.random.default_rng(6)
-    rows_b, sel, start, width = np.array([0, 3, 9, 7, 9]), 9, 5, 11
-    first_b = 4 + np.concatenate([[0], np.cumsum(rows_b)])
+    empty_b, start, width = np.array([9, 6, 0, 2, 0]), 5, 11
     padding_kq = rng.normal(size=(4, width)).astype(dtype)
     b_bkq = rng.normal(size=(5, 4, 21)).astype(dtype)
     expected = b_bkq.astype(np.float64)
-    missing_b = (sel - rows_b)[:, None, None]
-    expected[:, :, start : start + width] += missing_b * padding_kq.astype(np.float64)
+    expected[:, :, start : start + width] += empty_b[:, None, None] * padding_kq.astype(np.float64)
     before = b_bkq.copy()
-    rows.add_padding(first_b, sel, padding_kq, start, b_bkq)
+    rows.add_padding(empty_b, padding_kq, start, b_bkq)
     # a product of up to 9 x 4 and a sum: two roundings
     np.testing.assert_allclose(b_bkq, expected, rtol=0, atol=40 * np.finfo(dtype).eps)
     untouched = np.ones(21, bool)
@@ -233,7 +267,8 @@ def test_virial_of_rows() -> None:
 
 
 @pytest.mark.parametrize("per_atom", [False, True])
-def test_scatter(per_atom: bool) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_scatter(per_atom: bool, share: float) -> None:
     """Onto what is there already; an atom may be a neighbour several times."""
     rng = np.random.default_rng(8)
     n_all, n_types = 25, 2
@@ -252,9 +287,10 @@ def test_scatter(per_atom: bool) -> None:
             np.subtract.at(expected_f, neighbour_p[of], g_cp[:, of].T)
             if per_atom:
                 outer = np.einsum("cp,dp->pcd", g_cp[:, of], r_cp[:, of])
-                np.subtract.at(expected_w, neighbour_p[of], outer)
+                np.subtract.at(expected_w, neighbour_p[of], (1 - share) * outer)
+                expected_w[centres_n[n]] -= share * outer.sum(axis=0)
     rows.scatter(
-        r_cp, g_cp, neighbour_p, first_tb, centres_n, members_b, forces_ac, atom_virials_acc
+        r_cp, g_cp, neighbour_p, first_tb, centres_n, members_b, share, forces_ac, atom_virials_acc
     )
     np.testing.assert_allclose(forces_ac, expected_f, rtol=0, atol=ROUND_OFF)
     np.testing.assert_allclose(atom_virials_acc, expected_w, rtol=0, atol=ROUND_OFF)

@@ -49,7 +49,7 @@ ENV, NETS, FIT = "descriptor/environment", "descriptor/nets", "fitting/nets/0/la
         (lambda f: f.attrs.__setitem__("model_type", "dipole"), "@model_type: 'dipole' found"),
         (lambda f: f.__delitem__(f"{ENV}/sel_t"), f"dataset /{ENV}/sel_t is missing"),
         (lambda f: f.__delitem__("fitting/nets/1"), "group /fitting/nets/1 is missing"),
-        (lambda f: f["descriptor"].attrs.__setitem__("kind", "se_e3"), "'se_e3' found"),
+        (lambda f: f["descriptor"].attrs.__setitem__("kind", "se_e9"), "'se_e9' found"),
         (lambda f: f[ENV].attrs.__setitem__("rcut", "x"), "@rcut has the unusable value"),
         (lambda f: f[ENV].attrs.__setitem__("rcut", 0.1), "need 0 <= rcut_smth < rcut"),
         (lambda f: f["descriptor"].attrs.__setitem__("axis_neuron", 7), "axis_neuron is 7"),

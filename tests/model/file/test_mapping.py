@@ -235,7 +235,7 @@ def test_descriptors_are_named_by_their_kind(toy) -> None:
     with pytest.raises(ModelFileError) as caught:
         again(file, Holder)
     assert str(caught.value) == (
-        f"attribute {place}/@kind: '{'x' * 40}' found, expected se_e2_a or toy"
+        f"attribute {place}/@kind: '{'x' * 40}' found, expected {' or '.join(sorted(KINDS))}"
     )
     del file[place].attrs["kind"]
     file[place].attrs["type"] = "toy"

@@ -230,7 +230,7 @@ def test_a_pipe_in_the_place_of_another_file_is_not_waited_for(path: Path, tmp_p
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert run.stdout.split() == f"{[2] * (len(paths) + 1)}".split()
-    assert "pipe is not a file" in run.stderr
+    assert "pipe is no regular file" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -43,7 +43,7 @@ def write_version_1(model: DeepPotential, path: Path, *, one_side: bool) -> None
         if d.nets.padding_ttm is not None:
             group["padding_tjm"] = d.nets.padding_ttm
         for name, value in vars(model.fitting).items():
-            if name != "nets" and len(value):
+            if name.endswith(("_t", "_f")) and value is not None and len(value):
                 file[f"fitting/{name}"] = value
         for t, net in enumerate(model.fitting.nets):
             write_network(file.create_group(f"fitting/net_{t}"), net)

@@ -13,8 +13,8 @@ from google.protobuf import text_format
 
 from conftest import RECORDED, TESTS, source_graph
 from lmp_dp.errors import ModelFileError
-from lmp_dp.model.sources import graphdef
-from lmp_dp.model.sources.tensorflow_graph import Graph
+from lmp_dp.model.sources.tensorflow import graphdef
+from lmp_dp.model.sources.tensorflow.graph import Graph
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is what it is compared with"
@@ -169,7 +169,7 @@ def test_both_live_in_one_process(first: str) -> None:
     path = source_graph("cu_tiny")
     steps = {
         "ours": f"""
-from lmp_dp.model.sources.tensorflow_graph import Graph
+from lmp_dp.model.sources.tensorflow.graph import Graph
 graph = Graph.read({str(path)!r})
 """,
         "theirs": f"""

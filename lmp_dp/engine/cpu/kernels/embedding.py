@@ -10,6 +10,7 @@ widths of layers are padded to whole vectors with zero weights: a padded column 
 from __future__ import annotations
 
 from lmp_dp.engine.cpu.kernels.compiled import kernel
+from lmp_dp.engine.cpu.kernels.exponential import tanh
 from lmp_dp.engine.cpu.kernels.simd import (
     add,
     add_product,
@@ -20,7 +21,6 @@ from lmp_dp.engine.cpu.kernels.simd import (
     multiply_add,
     store,
     store_panel,
-    tanh,
 )
 
 #: Rows that go through the net together.

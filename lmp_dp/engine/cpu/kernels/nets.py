@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lmp_dp.engine.cpu.kernels.compiled import kernel
-from lmp_dp.engine.cpu.kernels.simd import add, fill, load, multiply, multiply_add, store, tanh
+from lmp_dp.engine.cpu.kernels.exponential import tanh
+from lmp_dp.engine.cpu.kernels.simd import add, fill, load, multiply, multiply_add, store
 
 
 @kernel

@@ -8,8 +8,6 @@ the vectors.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from llvmlite import ir
 from numba.core import types
@@ -18,8 +16,6 @@ from numba.extending import intrinsic, models, register_model
 #: Bytes of one vector.
 WIDTH = 64
 _FAST = ("contract", "reassoc", "nsz", "arcp")
-#: numba adds the flags of `kernel` to operations without any; these stay in the order written.
-_EXACT = ("contract",)
 
 
 def aligned(size: int, dtype: np.dtype | type) -> np.ndarray:
@@ -53,10 +49,11 @@ class Vector(types.Type):
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector) -> None:
-        super().__init__(manager, vector, _llvm(vector))
+        super().__init__(manager, vector, llvm_type(vector))
 
 
-def _llvm(vector: Vector) -> ir.VectorType:
+def llvm_type(vector: Vector) -> ir.VectorType:
+    """What LLVM calls it."""
     scalar = ir.DoubleType() if vector.dtype.bitwidth == 64 else ir.FloatType()
     return ir.VectorType(scalar, vector.lanes)
 
@@ -71,7 +68,7 @@ def _is_vectorisable(array) -> bool:
 def _address(context, builder, array_type, array, index):
     data = context.make_array(array_type)(context, builder, array).data
     pointer = builder.gep(data, [index])
-    return builder.bitcast(pointer, _llvm(Vector(array_type.dtype)).as_pointer())
+    return builder.bitcast(pointer, llvm_type(Vector(array_type.dtype)).as_pointer())
 
 
 @intrinsic
@@ -212,63 +209,37 @@ def add_product(typing, panel, number, array, index):
 
 
 @intrinsic
-def tanh(typing, vector):
-    """tanh of each number, to about one unit in the last place.
-
-    With y = -2 |x| = n ln 2 + r:  e^y - 1 = 2^n (e^r - 1) + (2^n - 1),  e^r - 1 by its Taylor
-    series, and tanh |x| = -(e^y - 1) / (2 + (e^y - 1)).
-    """
-    if not isinstance(vector, Vector):
+def add_products(typing, panel, a, i, b, j):
+    """The tuple of vectors `panel` plus a[i] times the vectors of `b` from `j` on."""
+    if not (isinstance(panel, types.UniTuple) and _is_vectorisable(a) and _is_vectorisable(b)):
         return None
-    double = vector.dtype.bitwidth == 64
-    bits, mantissa = (64, 52) if double else (32, 23)
-    # tanh is 1 to the last place beyond `saturated`; the series' remainder is below it at ln(2)/2
-    saturated, order = (20.0, 13) if double else (10.0, 7)
-    ln2_high, ln2_low = (
-        (float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33"))
-        if double
-        else (float.fromhex("0x1.62e4p-1"), float.fromhex("0x1.7f7d1cp-20"))
-    )
-    magic = 1.5 * 2.0**mantissa  # added and taken away again it rounds to a whole number
+    vector = panel.dtype
 
     def generate(context, builder, signature, args):
-        of = _llvm(vector)
-        integers = ir.VectorType(ir.IntType(bits), vector.lanes)
+        align = b.dtype.bitwidth // 8
+        data = context.make_array(a)(context, builder, args[1]).data
+        factor = _splat(builder, vector, builder.load(builder.gep(data, [args[2]])))
+        pointer = _address(context, builder, b, args[3], args[4])
+        sums = []
+        for v in range(panel.count):
+            one = builder.load(builder.gep(pointer, [_i32(v)]), align=align)
+            product = builder.fmul(factor, one, flags=_FAST)
+            sums.append(builder.fadd(product, builder.extract_value(args[0], v), flags=_FAST))
+        return _tuple_of(builder, vector, sums)
 
-        def constant(value):
-            return ir.Constant(of, [value] * vector.lanes)
+    return panel(panel, a, types.intp, b, types.intp), generate
 
-        def whole(value):
-            return ir.Constant(integers, [value] * vector.lanes)
 
-        def multiply(a, b):
-            return builder.fmul(a, b, flags=_EXACT)
+@intrinsic
+def larger(typing, a, b):
+    """The larger one of each pair of numbers."""
+    if not isinstance(a, Vector):
+        return None
 
-        def add(a, b):
-            return builder.fadd(a, b, flags=_EXACT)
+    def generate(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
 
-        (x,) = args
-        sign = builder.and_(builder.bitcast(x, integers), whole(1 << (bits - 1)))
-        size = builder.bitcast(builder.xor(builder.bitcast(x, integers), sign), of)
-        too_large = builder.fcmp_ordered(">", size, constant(saturated))  # false for NaN
-        size = builder.select(too_large, constant(saturated), size)
-        y = multiply(size, constant(-2.0))
-        shifted = add(multiply(y, constant(1.0 / math.log(2.0))), constant(magic))
-        n = add(shifted, constant(-magic))
-        r = add(multiply(n, constant(-ln2_high)), y)
-        r = add(multiply(n, constant(-ln2_low)), r)
-        series = constant(1.0 / math.factorial(order))
-        for k in range(order - 1, 1, -1):
-            series = add(multiply(series, r), constant(1.0 / math.factorial(k)))
-        series = add(multiply(multiply(series, r), r), r)
-        exponent = builder.shl(builder.bitcast(shifted, integers), whole(mantissa))
-        power = builder.bitcast(builder.add(exponent, builder.bitcast(constant(1.0), integers)), of)
-        less_one = add(multiply(power, series), add(power, constant(-1.0)))
-        minus = builder.fdiv(less_one, add(less_one, constant(2.0)), flags=_EXACT)
-        size = builder.and_(builder.bitcast(minus, integers), whole((1 << (bits - 1)) - 1))
-        return builder.bitcast(builder.or_(size, sign), of)
-
-    return vector(vector), generate
+    return a(a, a), generate
 
 
 @intrinsic
@@ -278,27 +249,93 @@ def total(typing, vector):
         return None
 
     def generate(context, builder, signature, args):
-        rest, lanes = args[0], vector.lanes
-        while lanes > 1:
-            lanes //= 2
-            low, high = (
-                builder.shuffle_vector(rest, rest, _indices(start, lanes)) for start in (0, lanes)
-            )
-            rest = builder.fadd(low, high, flags=_FAST)
-        return builder.extract_element(rest, _i32(0))
+        return _halved(builder, vector, args[0], lambda a, b: builder.fadd(a, b, flags=_FAST))
 
     return vector.dtype(vector), generate
 
 
+@intrinsic
+def highest(typing, vector):
+    """The largest one of a vector's numbers."""
+    if not isinstance(vector, Vector):
+        return None
+
+    def generate(context, builder, signature, args):
+        def larger_of(a, b):
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        return _halved(builder, vector, args[0], larger_of)
+
+    return vector.dtype(vector), generate
+
+
+@intrinsic
+def turn(typing, a, i, a_stride, c, j, c_stride, lanes):
+    """A square of as many rows as a vector has lanes from `a` to `c`, rows as columns.
+
+    It begins at flat index i of `a` and j of `c`, which have so many numbers from row to row.
+    """
+    if not (_is_vectorisable(a) and _is_vectorisable(c)):
+        return None
+    vector = Vector(a.dtype)
+
+    def generate(context, builder, signature, args):
+        align = a.dtype.bitwidth // 8
+
+        def pointer(array_type, array, start, row, k):
+            index = builder.add(start, builder.mul(row, ir.Constant(row.type, k)))
+            return _address(context, builder, array_type, array, index)
+
+        rows = [builder.load(pointer(a, *args[:3], k), align=align) for k in range(vector.lanes)]
+        distance = 1
+        while distance < vector.lanes:  # blocks of that size off the diagonal change places
+            for k in range(vector.lanes):
+                if k & distance == 0:
+                    pair = rows[k], rows[k + distance]
+                    rows[k], rows[k + distance] = (
+                        builder.shuffle_vector(*pair, _crossed(vector.lanes, distance, second))
+                        for second in (False, True)
+                    )
+            distance *= 2
+        for k, row in enumerate(rows):
+            builder.store(row, pointer(c, *args[3:6], k), align=align)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.intp, c, types.intp, types.intp, lanes), generate
+
+
+def _crossed(lanes: int, distance: int, second: bool) -> ir.Constant:
+    """Which numbers of two rows stand in one of them once blocks have changed places."""
+    chosen = [
+        (n if n & distance else n - lanes + distance) + lanes
+        if second
+        else (n + lanes - distance if n & distance else n)
+        for n in range(lanes)
+    ]
+    return ir.Constant(ir.VectorType(ir.IntType(32), lanes), chosen)
+
+
+def _halved(builder, vector: Vector, rest, join):
+    """All numbers of a vector in one, its halves joined again and again."""
+    lanes = vector.lanes
+    while lanes > 1:
+        lanes //= 2
+        low, high = (
+            builder.shuffle_vector(rest, rest, _indices(start, lanes)) for start in (0, lanes)
+        )
+        rest = join(low, high)
+    return builder.extract_element(rest, _i32(0))
+
+
 def _splat(builder, vector: Vector, number):
-    nothing = ir.Constant(_llvm(vector), ir.Undefined)
+    nothing = ir.Constant(llvm_type(vector), ir.Undefined)
     one = builder.insert_element(nothing, number, _i32(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
     return builder.shuffle_vector(one, nothing, zeros)
 
 
 def _tuple_of(builder, vector: Vector, values: list):
-    several = ir.Constant(ir.ArrayType(_llvm(vector), len(values)), ir.Undefined)
+    several = ir.Constant(ir.ArrayType(llvm_type(vector), len(values)), ir.Undefined)
     for v, value in enumerate(values):
         several = builder.insert_value(several, value, v)
     return several
