@@ -1,4 +1,4 @@
-"""The cpu backend: numba kernels and BLAS on chunks that stay in cache, chunks in parallel.
+"""The cpu backend: numba kernels on chunks that stay in cache, chunks in parallel.
 
 `engine` divides the centres into chunks and adds up what they give; a chunk goes through the
 stages, one per form (`moment`) and the fitting net (`fitting`), in a `room` of its own; `packing`

@@ -109,7 +109,7 @@ class AngularStage:
                         pairs.e_p, pairs.weight_p, g_pm, first, pairs.first_b, b_of_list
                     )
         chunk.clock.lap(1)
-        return b_bq[:, self._columns].astype(self._fitting_dtype, copy=False), tape
+        return b_bq.take(self._columns, axis=1).astype(self._fitting_dtype, copy=False), tape
 
     def backward(self, chunk: Chunk, room: AngularRoom, dx_bi: np.ndarray, tape: Tape) -> Pairs:
         """Pair gradients from dE/dx of the features."""

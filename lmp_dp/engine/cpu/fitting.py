@@ -1,4 +1,4 @@
-"""The fitting net of a chunk: BLAS's products, and a kernel or NumPy between them."""
+"""The fitting net of a chunk: products, and a kernel or NumPy between them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from lmp_dp.engine.activation import value_and_slope
 from lmp_dp.engine.cpu.kernels import nets
+from lmp_dp.engine.cpu.kernels.products import multiply
 from lmp_dp.engine.cpu.packing import PackedFitting
 from lmp_dp.engine.cpu.room import LayerRoom
 
@@ -40,7 +41,7 @@ class FittingStage:
             layer = fitting.layers[k]
             dz_bo = np.multiply(dy_bo, slopes[k], out=slopes[k])
             dx_bi = rooms[k].dx_bi.take((len(features_bi), len(layer.weight_io)), fitting.dtype)
-            np.matmul(dz_bo, layer.weight_io.T, out=dx_bi)
+            multiply(dz_bo, layer.weight_oi, fitting.zeros, fitting.lanes, dx_bi)
             for part in layer.joined:
                 dx_bi[:, : layer.n_joined] += dy_bo[..., part]
             dy_bo = dx_bi
@@ -57,7 +58,7 @@ class FittingStage:
         bias_o, idt_o, joined = layer.bias_o, layer.idt_o, layer.joined
         shape = (len(x_bi), len(bias_o))
         y_bo = room.y_bo.take(shape, dtype)
-        np.matmul(x_bi, layer.weight_io, out=y_bo)
+        multiply(x_bi, layer.weight_io, fitting.zeros, fitting.lanes, y_bo)
         if k == 0 and parameters_bf.shape[1]:
             y_bo += parameters_bf @ fitting.parameter_weight_fo
         if layer.activation == "tanh":

@@ -48,7 +48,7 @@ class LocalFrameStage:
             self._form.descriptor, self._form.element, r_bsc, row_bs >= 0
         )
         chunk.clock.lap(1)
-        return d_bd.astype(self._fitting_dtype), Tape(found, row_bs, backward)
+        return d_bd.astype(self._fitting_dtype, order="C"), Tape(found, row_bs, backward)
 
     def backward(self, chunk: Chunk, room: RowsRoom, dx_bi: np.ndarray, tape: Tape) -> Pairs:
         """Pair gradients from dE/dD."""

@@ -10,6 +10,7 @@ from lmp_dp.engine.cpu.chunk import Chunk, Pairs
 from lmp_dp.engine.cpu.embedding import embed
 from lmp_dp.engine.cpu.environment import EnvironmentStage, Rows
 from lmp_dp.engine.cpu.kernels import features, gates, nets, rows, tables
+from lmp_dp.engine.cpu.kernels.products import multiply
 from lmp_dp.engine.cpu.packing import (
     EmptyBlock,
     NetworkBlock,
@@ -63,7 +64,8 @@ class MomentStage:
         c_bkr = b_bkq
         if self._packed.k_qr is not None:
             c_bkr = room.c_bkr.take((len(b_bkq), 4, self._moment.rank), self._dtype)
-            np.matmul(_flat(b_bkq), self._packed.k_qr, out=_flat(c_bkr))
+            packed = self._packed
+            multiply(_flat(b_bkq), packed.k_qr, packed.zeros, packed.lanes, _flat(c_bkr))
         chunk.clock.lap(1)
         if self._fitting_dtype != self._dtype:  # in a buffer with slack: vectors are read whole
             cast_bkr = room.cast_bkr.take(c_bkr.shape, self._fitting_dtype)
@@ -83,7 +85,7 @@ class MomentStage:
         db_bkq = dc_bkr
         if packed.k_qr is not None:
             db_bkq = room.db_bkq.take(tape.b_shape, self._dtype)
-            np.matmul(_flat(dc_bkr), packed.k_qr.T, out=_flat(db_bkq))
+            multiply(_flat(dc_bkr), packed.k_rq, packed.zeros, packed.lanes, _flat(db_bkq))
         if self._divisor != 1:
             db_bkq /= self._divisor
         drows_kp = room.rows.drows_kp.take((4, found.capacity), self._dtype)

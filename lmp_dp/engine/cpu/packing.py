@@ -91,6 +91,8 @@ class PackedMoment:
     blocks : list of SplineBlock, NetworkBlock or EmptyBlock
     k_qr : (n_columns, rank) array or None
         K, with rows of zeros for the padding.
+    k_rq : (rank, n_columns) array or None
+        The same transposed.
     n_columns : int
         Columns of B.
     lanes : tuple
@@ -120,8 +122,12 @@ class PackedMoment:
                     k_rows.append(np.pad(moment.k_qr[first : first + n], ((0, width - n), (0, 0))))
                 first += n
                 start += width
-        self.k_qr = np.concatenate(k_rows).astype(dtype) if k_rows else None
+        self.k_qr = self.k_rq = None
+        if k_rows:
+            self.k_qr = aligned_copy(np.concatenate(k_rows), dtype)
+            self.k_rq = aligned_copy(self.k_qr.T, dtype)
         self.n_columns = start if moment.tabulated else moment.rank
+        self.zeros = _zeros(max(self.n_columns, moment.rank), dtype)
 
 
 def network_block(block: Block, dtype: np.dtype) -> NetworkBlock:
@@ -206,6 +212,7 @@ class PackedLayer:
     joined: list[slice]
     n_joined: int
     weight_io: np.ndarray
+    weight_oi: np.ndarray
     bias_o: np.ndarray
     idt_o: np.ndarray
 
@@ -239,6 +246,8 @@ class PackedFitting:
         last_o = last.weight_io[:, 0]
         self.last_o = aligned_copy(np.pad(last_o, (0, n_in - len(last_o))), self.dtype)
         self.last_bias = last.bias_o[0]
+        widths = [max(of.weight_io.shape) for of in self.layers]
+        self.zeros = _zeros(max(widths, default=0), self.dtype)
 
     def _packed(self, layer: Layer, n_in: int) -> PackedLayer:
         """A layer whose input was padded to `n_in` columns."""
@@ -257,9 +266,15 @@ class PackedFitting:
             joined,
             width if layer.joins == "add" else n_joined,
             aligned_copy(weight_io, self.dtype),
+            aligned_copy(weight_io.T, self.dtype),
             aligned_copy(np.pad(layer.bias_o, extra), self.dtype),
             aligned_copy(np.pad(idt_o, extra), self.dtype),
         )
+
+
+def _zeros(n: int, dtype: np.dtype) -> np.ndarray:
+    """What sums of products with up to `n` columns start from."""
+    return aligned_copy(np.zeros(n + WIDTH), dtype)
 
 
 def lanes_of(dtype: np.dtype) -> tuple[int, ...]:

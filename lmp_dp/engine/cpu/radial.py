@@ -100,7 +100,7 @@ class RadialStage:
                 kernels.add_nets(g_pm, first_b, b_bq)
             self._add_slots_without_rows(of, found, b_bq)
         chunk.clock.lap(1)
-        x_bi = b_bq[:, self._columns].astype(self._fitting_dtype, copy=False)
+        x_bi = b_bq.take(self._columns, axis=1).astype(self._fitting_dtype, copy=False)
         return x_bi, Tape(found, dg, piece_p, x_p, beyond)
 
     def backward(self, chunk: Chunk, room: RadialRoom, dx_bi: np.ndarray, tape: Tape) -> Pairs:

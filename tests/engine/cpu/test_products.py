@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmp_dp.engine.cpu.kernels.products import ROWS, product, transpose
+from lmp_dp.engine.cpu.kernels.products import ROWS, multiply, product, transpose
 from lmp_dp.engine.cpu.packing import lanes_of
 
 
@@ -33,6 +33,21 @@ def test_a_product_and_a_sum(dtype, n_rows: int, n_vectors: int, turned: bool) -
     np.testing.assert_allclose(c[:, 4 : 4 + n_columns], expected, rtol=0, atol=tolerance)
     assert (c[:, :4] == 9.0).all()
     assert (c[:, 4 + n_columns :] == 9.0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_rows", [0, 1, ROWS, 5 * ROWS + 2])
+@pytest.mark.parametrize("n_columns", [1, 3, 8, 17, 64, 101])
+def test_whole_matrices(dtype, n_rows: int, n_columns: int) -> None:
+    rng = np.random.default_rng(n_columns)
+    a, b = rng.normal(size=(n_rows, 40)), rng.normal(size=(40, n_columns))
+    memory = np.full(n_rows * n_columns + 32, 9.0, dtype)
+    c = memory[: n_rows * n_columns].reshape(n_rows, n_columns)
+    a, b = a.astype(dtype), b.astype(dtype)
+    multiply(a, b, np.zeros(n_columns + 64, dtype), lanes_of(a.dtype), c)
+    # rounding of sums of 40 terms up to some 10
+    np.testing.assert_allclose(c, a.astype(np.float64) @ b, rtol=0, atol=400 * np.finfo(dtype).eps)
+    assert (memory[n_rows * n_columns :] == 9.0).all()
 
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), [(1, 1), (16, 16), (17, 32), (37, 16), (90, 128)])

@@ -1,7 +1,8 @@
 """Products of small matrices, at most a few hundred rows, in explicit vectors.
 
-BLAS is not to be called from kernels, and not at its best with such sizes. Matrices are in flat
-arrays: where they begin, and the distances between rows and between columns.
+BLAS cannot be called from kernels, is not at its best with such sizes, and takes CPUs that are
+newer than itself for old ones (LOG.md). Matrices are in flat arrays: where they begin, and the
+distances between rows and between columns.
 """
 
 from __future__ import annotations
@@ -52,6 +53,31 @@ def product(
                 start_stride, c, c_v, c_stride,
             )  # fmt: skip
         v += left
+
+
+@kernel
+def multiply(a_bi, b_io, zeros, lanes, c_bo):
+    """C = A B, all of them in one piece; `zeros` has at least as many numbers as C has columns.
+
+    Columns behind the last whole vector are done by one that overlaps the others.
+    """
+    n_rows, n_inner = a_bi.shape
+    n_out, vector = b_io.shape[1], len(lanes)
+    a, b, c = a_bi.reshape(-1), b_io.reshape(-1), c_bo.reshape(-1)
+    whole = n_out // vector
+    product(a, 0, n_inner, 1, n_rows, n_inner, b, 0, n_out, whole, lanes, zeros, 0, 0, c, 0, n_out)
+    if n_out < vector:
+        for p in range(n_rows):
+            for o in range(n_out):
+                total = zeros[0]
+                for i in range(n_inner):
+                    total += a_bi[p, i] * b_io[i, o]
+                c_bo[p, o] = total
+    elif whole * vector < n_out:
+        at = n_out - vector
+        product(
+            a, 0, n_inner, 1, n_rows, n_inner, b, at, n_out, 1, lanes, zeros, 0, 0, c, at, n_out
+        )
 
 
 @kernel
