@@ -660,7 +660,7 @@ LOC_FRAME = (
             "axis_rule": [1, -9, 0, 1, -9, 1, 1, -9, 0, 1, -9, 1],
         },
         net([6, 6], "tanh", atom_ener=[-0.5, None]),
-        without=("small", "single", "single_periodic"),
+        without=("single", "single_periodic"),
     ),
 )
 

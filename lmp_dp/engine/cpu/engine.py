@@ -45,9 +45,8 @@ from lmp_dp.engine.lowering import lower
 from lmp_dp.engine.neighbourhood import Neighbourhood, Outputs, Result
 from lmp_dp.model.deep_potential import DeepPotential
 
-#: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache, GEMMs are long
-#: enough (192 rows are one block of OpenBLAS's kernels for AVX-512). Embedding nets: G and dG/ds of
-#: all rows should fit too.
+#: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache. Embedding nets: G and
+#: dG/ds of all rows should fit too.
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
 
 
