@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Lock
@@ -48,6 +49,10 @@ from lmp_dp.model.deep_potential import DeepPotential
 #: Centres per chunk. Tables: features and layers of a chunk fit the L2 cache. Embedding nets: G and
 #: dG/ds of all rows should fit too.
 CENTRES_WITH_TABLES, CENTRES_WITH_NETS = 192, 48
+#: Seconds after which a caller that waits for a chunk looks again. Condition variables of glibc
+#: before 2.41 can lose a wake-up (its bug 25847): a thread that hands over Python's lock (the GIL)
+#: then sleeps until another one takes it, and for ever if all others wait for that thread.
+LOOK_AGAIN = 1.0
 
 
 class _FormStage(Protocol):
@@ -218,13 +223,14 @@ class CpuEngine:
             for t, members_b in lists.chunks:
                 pending.append(pool.submit(evaluate, t, members_b))
                 if len(pending) > self._threads:
-                    yield pending.popleft().result()
+                    yield _awaited(pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield _awaited(pending.popleft())
         finally:  # after an error: threads still under way read the caller's arrays
             for future in pending:
                 future.cancel()
-            wait(pending)
+            while wait(pending, LOOK_AGAIN).not_done:
+                pass
 
     def _divide(self, nb: Neighbourhood) -> Iterator[tuple[int, np.ndarray]]:
         """(element, rows of the neighbour list) of each chunk; independent of the threads."""
@@ -234,6 +240,15 @@ class CpuEngine:
             members_n = np.flatnonzero(centre_types_n == t)
             for first in range(0, len(members_n), size):
                 yield t, members_n[first : first + size]
+
+
+def _awaited(future: Future[tuple[_Worker, ChunkResult]]) -> tuple[_Worker, ChunkResult]:
+    while True:
+        try:
+            return future.result(LOOK_AGAIN)
+        except NotYet:
+            if future.done():  # an error of the chunk's own
+                raise
 
 
 def _stages_of(element: Element) -> _Stages:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 
 from conftest import recorded_frames
 from lmp_dp import Potential
+from lmp_dp.engine.cpu import engine
 from lmp_dp.engine.cpu.fitting import FittingStage
 from lmp_dp.engine.cpu.room import Buffer
 from lmp_dp.model import load
@@ -60,3 +64,30 @@ def test_an_error_in_a_worker_does_not_block_later_evaluations(
             potential.evaluate(*arguments)
         monkeypatch.setattr(FittingStage, "evaluate", fit)
         assert potential.evaluate(*arguments).energy == energy
+
+
+def test_a_caller_never_sleeps_for_good(compressed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that goes on only when another thread has run, as after a lost wake-up."""
+    frame = next(f for f in recorded_frames("water") if f.name.endswith("periodic"))
+    arguments = (frame.positions, frame.types, frame.cell)
+    potential = Potential(compressed["water"], backend="cpu", threads=2)
+    energy = potential.evaluate(*arguments).energy
+    fit, asked = FittingStage.evaluate, threading.Event()
+    result, caller = Future.result, threading.get_ident()
+
+    def seen(self, timeout=None):
+        assert timeout is not None, "waits without end"
+        try:
+            return result(self, timeout)
+        finally:
+            if threading.get_ident() == caller:
+                asked.set()
+
+    def stuck(self, *of_chunk):
+        assert asked.wait(60), "the caller has not looked again"
+        return fit(self, *of_chunk)
+
+    monkeypatch.setattr(engine, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(Future, "result", seen)
+    monkeypatch.setattr(FittingStage, "evaluate", stuck)
+    assert potential.evaluate(*arguments).energy == energy
