@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
+import os
 import re
+import sys
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from lmp_dp.engine.gpu.device import Device
 
 TESTS = Path(__file__).parent
 INPUTS = TESTS.parent / "lammps_inputs"
@@ -26,9 +35,49 @@ HOSTILE = "\x1b]0;title\x07\x1b[2J\u202etxt\r\n[bold]x[/]y[/nothing] $x {%d} <b>
 #: How rich colours text and hides the cursor, the only control characters that are ours.
 COLOURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[\?25[lh]|\x1b\[2K|\x1b\[1A|\r")
 
+#: Environment variable. "required": what is marked gpu must not be skipped, for whatever reason.
+TEST_GPU = "LMP_DP_TEST_GPU"
+
 needs_deepmd = pytest.mark.skipif(
     importlib.util.find_spec("deepmd") is None, reason="deepmd-kit is not installed"
 )
+
+
+def pytest_configure() -> None:
+    """Refuse a misspelled demand for a device."""
+    if (wish := os.environ.get(TEST_GPU, "")) not in ("", "required"):
+        raise pytest.UsageError(f"{TEST_GPU} is {wish!r}, expected 'required', or nothing")
+
+
+@functools.cache
+def no_device() -> str:
+    """Why tests marked gpu cannot run on this machine; empty where they can."""
+    from lmp_dp.engine.gpu.device import device_count
+    from lmp_dp.errors import BackendError
+
+    if importlib.util.find_spec("cupy") is None:
+        return "CuPy is not installed"
+    try:
+        device_count()
+    except BackendError as error:
+        return f"no CUDA device: {str(error).removeprefix('backend gpu needs a CUDA device: ')}"
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked gpu where there is no device; this is the only place that does."""
+    if item.get_closest_marker("gpu") and (reason := no_device()):
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fail what is marked gpu and skipped where a device is required."""
+    report = yield
+    if report.skipped and item.get_closest_marker("gpu") and os.environ.get(TEST_GPU):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but {TEST_GPU} is set: {report.longrepr[2]}"
+    return report
 
 
 @dataclass
@@ -147,6 +196,37 @@ def hea_model() -> Path:
 @pytest.fixture(scope="session")
 def water_data() -> Path:
     return INPUTS / "water192.data"
+
+
+#: Tests that are made on emulated devices, and once more, marked gpu, on a real one.
+EMULATED_AND_CUDA = ("emulated", pytest.param("cuda", marks=pytest.mark.gpu))
+
+
+@pytest.fixture(params=EMULATED_AND_CUDA)
+def gpu_device(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], Device]:
+    """Function: a device, as backend gpu takes it."""
+    from lmp_dp.engine.gpu import device
+
+    if request.param == "emulated":
+        from cuda_emulation.emulated_device import EmulatedDevice
+
+        monkeypatch.setattr(device, "CudaDevice", lambda _index: EmulatedDevice())
+    return lambda: device.CudaDevice(0)
+
+
+@pytest.fixture(params=EMULATED_AND_CUDA)
+def cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, or what emulated devices have in its place."""
+    if request.param == "emulated":
+        from cuda_emulation.device_memory import EmulatedCuPy, Memory
+        from lmp_dp.engine.gpu import device
+
+        stand_in = EmulatedCuPy(Memory())
+        monkeypatch.setitem(sys.modules, "cupy", stand_in)
+        monkeypatch.setattr(device, "usable_cupy", lambda _backend: stand_in)
+    return importlib.import_module("cupy")
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,12 @@ written) below the folder for temporary files.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
+
+import lmp_dp
 
 
 def cache_folder(name: str) -> Path | None:
@@ -19,6 +22,17 @@ def cache_folder(name: str) -> Path | None:
             return Path(root) / name
     shared = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
     return shared if _is_writable(shared) else None
+
+
+def digest_of_sources(*parts: str) -> str:
+    """SHA-256 of the package's own sources below these folders: of who has made an entry."""
+    digest = hashlib.sha256()
+    package = Path(lmp_dp.__file__).parent
+    for part in parts:
+        for source in sorted((package / part).rglob("*")):
+            if source.suffix in (".py", ".cu"):
+                digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_writable(folder: Path) -> bool:

@@ -16,12 +16,16 @@ class Engine(Protocol):
         Thread time per stage over all evaluations; empty where a backend does not measure.
     builds_lists : bool
         The engine finds neighbours itself; `Neighbourhood` needs no lists.
+    checks_finite : bool
+        Positions that are not finite do no harm, and `Result.finite` is meant.
     """
 
     @property
     def seconds(self) -> dict[str, float]: ...
     @property
     def builds_lists(self) -> bool: ...
+    @property
+    def checks_finite(self) -> bool: ...
 
     def memory(self) -> str:
         """What it holds on a device, in words; empty without one."""

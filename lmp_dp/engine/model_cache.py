@@ -17,9 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import lmp_dp
 from lmp_dp import files
-from lmp_dp.engine.cache_folder import cache_folder
+from lmp_dp.engine.cache_folder import cache_folder, digest_of_sources
 from lmp_dp.engine.compression import compress as with_tables
 from lmp_dp.errors import ModelFileError, OutputError
 from lmp_dp.files import StrPath
@@ -119,12 +118,9 @@ def _digest(path: Path) -> str:
 @functools.cache
 def _made_by(name: str, compress: bool) -> str:
     """Of all that decides, besides the content of the source, what the entry is."""
-    digest = hashlib.sha256(f"{compress} {name}".encode(errors="surrogateescape"))
-    package = Path(lmp_dp.__file__).parent
-    for part in ("model", "engine") if compress else ("model",):
-        for source in sorted((package / part).rglob("*.py")):
-            digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    sources = digest_of_sources(*(("model", "engine") if compress else ("model",)))
+    made_by = f"{compress} {name} {sources}".encode(errors="surrogateescape")
+    return hashlib.sha256(made_by).hexdigest()[:16]
 
 
 def _kept(entry: Path) -> Prepared | None:

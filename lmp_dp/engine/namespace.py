@@ -19,7 +19,7 @@ def namespace_of(array: Any) -> ModuleType:
 
 def to_numpy(array: Any) -> numpy.ndarray:
     """Copy a device array to the host; NumPy arrays pass through."""
-    return array if isinstance(array, numpy.ndarray) else numpy.asarray(array.get())
+    return array if namespace_of(array) is numpy else array.get()
 
 
 def repeat(values: Any, counts: Any) -> Any:

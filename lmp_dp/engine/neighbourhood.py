@@ -61,11 +61,15 @@ class Neighbourhood:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is wanted besides energy and forces."""
+    """What is wanted besides energy and forces.
+
+    If `borrowed`, arrays of the result may be the engine's, and change with its next evaluation.
+    """
 
     virial: bool = True
     atom_energies: bool = False
     atom_virials: bool = False
+    borrowed: bool = False
 
 
 @dataclass
@@ -90,6 +94,8 @@ class Result:
         Pairs (i, j) closer than a compressed model's tables were made for.
     warning : str
         What the user should know about the backend, said once; mostly empty.
+    finite : bool
+        Whether positions, forces and energy are finite, of an engine that `checks_finite`.
     """
 
     energy: float
@@ -100,3 +106,4 @@ class Result:
     dropped: int = 0
     beyond_table: int = 0
     warning: str = ""
+    finite: bool = True

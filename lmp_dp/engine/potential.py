@@ -62,7 +62,8 @@ class Potential:
         A model file, any other file that ``lmp-dp convert`` reads (a frozen DeePMD-kit graph, say),
         or a model in memory.
     backend : str
-        "auto" (cpu), "cpu", "gpu", "reference" or "gpu-reference".
+        "auto", "cpu", "gpu", "reference" or "gpu-reference". "auto" is gpu where there is a device
+        that passes a self-test, and kernels for the model; otherwise cpu.
     precision : {"float64", "float32"}, optional
         Precision of the networks; default is the model's own. Geometry, energies and sums of
         forces are always float64.
@@ -168,6 +169,11 @@ class Potential:
     def builds_lists(self) -> bool:
         """True if the backend finds neighbours itself; `compute` needs no lists then."""
         return self._engine.builds_lists
+
+    @property
+    def checks_finite(self) -> bool:
+        """True if `compute` says whether positions and its result are finite."""
+        return self._engine.checks_finite
 
     @property
     def memory(self) -> str:

@@ -60,6 +60,11 @@ class PresentElements:
         return self._prepared.engine.builds_lists
 
     @property
+    def checks_finite(self) -> bool:
+        """Whether `Result.finite` is meant."""
+        return self._prepared.engine.checks_finite
+
+    @property
     def seconds(self) -> dict[str, float]:
         """Thread time per stage over all evaluations."""
         return self._prepared.engine.seconds

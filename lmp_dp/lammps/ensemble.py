@@ -36,12 +36,18 @@ class Ensemble:
 
     def __init__(self, shared: Shared, arguments: Arguments) -> None:
         self.shared, self.arguments = shared, arguments
-        self.potentials: list[Potential] = []
-        for model in prepared.models(shared.run, arguments.models):
-            potential = Potential(model, **arguments.engine)
+        models, options = prepared.models(shared.run, arguments.models), arguments.engine
+        self.potentials = [Potential(model, **options) for model in models]
+        if len({potential.builds_lists for potential in self.potentials}) > 1:
+            # auto, and there are kernels for some of the models: they need the same lists
+            for potential in self.potentials:
+                potential.close()
+            self.potentials = [
+                Potential(model, **{**options, "backend": "cpu"}) for model in models
+            ]
+        for potential in self.potentials:
             potential.on_warning = None  # see `news`
             potential.warm_up()  # compiled kernels before the first step, not in it
-            self.potentials.append(potential)
         self._orders = [self._order(other) for other in self.potentials]
 
         run, n_models = shared.run, len(self.potentials)
@@ -108,7 +114,7 @@ class Ensemble:
         types_a = neighbourhood.types_a
         for potential, order in zip(self.potentials[1:], self._orders[1:], strict=True):
             neighbourhood.types_a = order[types_a]
-            results.append(potential.compute(neighbourhood, Outputs(virial=True)))
+            results.append(potential.compute(neighbourhood, Outputs(virial=True, borrowed=True)))
         for number, result in enumerate(results):
             assert result.virial_cc is not None
             self._forces_awc[:n_all, number] = result.forces_ac

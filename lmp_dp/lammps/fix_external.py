@@ -65,8 +65,8 @@ class FixExternal:
         Element of each LAMMPS type, as after `pair_coeff * *`; "NULL" for a type that the model
         does not see. Default: the model's own order.
     backend, precision, threads
-        As for `lmp_dp.Potential`; default of `threads` is OMP_NUM_THREADS, else this rank's share
-        of the cores of its node.
+        As for `lmp_dp.Potential`, but "auto" is cpu on several ranks; default of `threads` is
+        OMP_NUM_THREADS, else this rank's share of the cores of its node.
     compress : bool
         As for `lmp_dp.Potential`.
 
@@ -133,6 +133,8 @@ class FixExternal:
             raise InputError(str(error)) from None
         if threads is None:
             threads = threads_per_rank(*node(self._comm))
+        if backend == "auto" and self._comm is not None:
+            backend = "cpu"  # all ranks would take the first device
         source = from_first_rank(model, compress, self._comm)
         self.potential = Potential(source, backend, precision, threads, compress=compress)
         if self.potential.model.fitting.n_fparam or self.potential.model.fitting.n_aparam:

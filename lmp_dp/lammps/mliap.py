@@ -29,7 +29,8 @@ class DpMliap:
     model : path
         A model file, or one that can be converted.
     **options
-        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table, compress.
+        Those of `lmp_dp.Potential`: backend, precision, threads, sel, table, compress. Backend
+        "auto" is cpu: gpu takes positions, which LAMMPS does not hand over here.
 
     Raises
     ------
@@ -38,6 +39,8 @@ class DpMliap:
     """
 
     def __init__(self, model: str | os.PathLike[str], **options: Any) -> None:
+        if options.get("backend", "auto") == "auto":
+            options["backend"] = "cpu"
         self.potential = Potential(model, **options)
         self._made_of = (str(Path(model).resolve()), options)
         self.interface: Any = None  # set by LAMMPS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmp_dp.engine import Neighbourhood, Outputs, Result
 from lmp_dp.errors import InputError
-from lmp_dp.lammps import bad_atoms, model_parameters, timing, type_table
+from lmp_dp.lammps import bad_atoms, devices, model_parameters, timing, type_table
 from lmp_dp.lammps.arguments import read_arguments
 from lmp_dp.lammps.banner import banner
 from lmp_dp.lammps.bridge import Shared, View
@@ -53,10 +52,13 @@ class PairStyle:
             "threads", threads_per_rank(shared.run.local_size, shared.run.node_cores)
         )
         self._wall, self._atom_steps = 0.0, 0
-        if options.get("backend") == "gpu":
-            self._choose_device(options)
+        device = devices.choose(shared.run, options)
         self.ensemble = Ensemble(shared, self.arguments)
         self.potential = self.ensemble.potentials[0]
+        if self.potential.backend == "gpu":
+            shared.run.device = device.name.encode()
+        if device.remark:
+            self.say(None, f"pair_style dp: {device.remark}")
         shared.run.builds_lists = self.potential.builds_lists
         self.units: Units | None = None
         self.types_y: NDArray[np.int32] | None = None
@@ -64,9 +66,11 @@ class PairStyle:
 
         # Model type per LAMMPS type with an entry in front, since LAMMPS counts types from 1.
         self._map = np.full(1, type_table.ABSENT, np.int32)
-        self._types_a = np.empty(0, np.int32)
+        # of the last step: LAMMPS's, and the model's
+        self._types_a = self._model_types_a = np.empty(0, np.int32)
         self._build = 0
-        self._positions_ac = np.empty((0, 3))
+        # in other units than those of the engine and of LAMMPS
+        self._positions_ac = self._forces_ac = np.empty((0, 3))
         self._x, self._f = View(np.float64, 3), View(np.float64, 3)
         self._lammps_types, self._tags = View(np.int32), View(np.int32)
         self._centres, self._neighbours = View(np.int32), View(np.int32)
@@ -76,21 +80,6 @@ class PairStyle:
 
         model_parameters.announce(shared.parameters, self.arguments, self.ensemble.potentials)
         self.ensemble.open_file()
-
-    def _choose_device(self, options: dict[str, Any]) -> None:
-        """Ranks of a node take its devices in turn; none makes a context on another's."""
-        from lmp_dp.engine.gpu import device as cuda_device
-
-        run, count = self.shared.run, cuda_device.device_count()
-        index = options["device"] = run.local_rank % count
-        name = cuda_device.device_name(index)
-        run.device = f"{os.uname().nodename} -> GPU {index} ({name})".encode()
-        if run.local_size > count:
-            self.say(
-                None,
-                f"pair_style dp: {run.local_size} ranks of {os.uname().nodename} share {count} "
-                "GPU(s): one rank per GPU is faster",
-            )
 
     def coeff(self, names: Sequence[str]) -> None:
         """`pair_coeff * * names`: map LAMMPS types to model types; the units are known now."""
@@ -109,6 +98,7 @@ class PairStyle:
         types_y = type_table.model_types(names, type_map, run.n_types)
         self.types_y = types_y
         self._map = np.concatenate([np.full(1, type_table.ABSENT, np.int32), types_y])
+        self._types_a = np.empty(0, np.int32)  # to be mapped anew
         View(np.int32).at(run.model_types, run.n_types + 1)[:] = self._map
         self._table_shown = False
 
@@ -150,7 +140,9 @@ class PairStyle:
         assert units is not None  # coeff() ran
         tags_a = self._tags.at(step.tags, step.n_all)
         positions_ac = self._positions(units)
-        bad_atoms.check_positions(positions_ac, tags_a)
+        checked = self.potential.checks_finite
+        if not checked:
+            bad_atoms.check_positions(positions_ac, tags_a)
         neighbourhood = self._neighbourhood(positions_ac, units)
         deviates = self.ensemble.deviates
         result = self.potential.compute(
@@ -159,9 +151,13 @@ class PairStyle:
                 virial=deviates or bool(step.want_virial),
                 atom_energies=step.energies is not None,
                 atom_virials=step.virials6 is not None or step.virials9 is not None,
+                borrowed=True,
             ),
         )
-        bad_atoms.check_result(result, neighbourhood, tags_a)
+        if not result.finite:
+            bad_atoms.check_positions(positions_ac, tags_a)
+        if not (checked and result.finite):
+            bad_atoms.check_result(result, neighbourhood, tags_a)
         if result.warning:
             self.say(None, f"pair_style dp: {result.warning}")
         self._add(result, units)
@@ -185,10 +181,11 @@ class PairStyle:
         """What the engine is given at this step."""
         shared, step = self.shared, self.shared.step
         # Types may change without a new neighbour list; what the engine derived from them must go.
-        types_a = np.take(self._map, self._lammps_types.at(step.types, step.n_all))
+        types_a = self._lammps_types.at(step.types, step.n_all)
         if step.rebuilt or not np.array_equal(types_a, self._types_a):
             self._build += 1
-        self._types_a = types_a
+            self._types_a = types_a.copy()
+            self._model_types_a = np.take(self._map, types_a)
 
         lists: tuple[Any, Any, Any] = (None, None, None)
         if not shared.run.builds_lists:
@@ -199,7 +196,7 @@ class PairStyle:
             )
         neighbourhood = Neighbourhood(
             positions_ac,
-            types_a,
+            self._model_types_a,
             step.n_local,
             *lists,
             build=self._build,
@@ -227,7 +224,11 @@ class PairStyle:
         force = units.force * step.scale
 
         f_ac = self._f.at(step.f, n_all)
-        forces_ac = result.forces_ac if force == 1.0 else result.forces_ac * force
+        forces_ac = result.forces_ac
+        if force != 1.0:
+            if len(self._forces_ac) != n_all:
+                self._forces_ac = np.empty((n_all, 3))
+            forces_ac = np.multiply(forces_ac, force, out=self._forces_ac)
         np.add(f_ac, forces_ac, out=f_ac)
         step.energy = result.energy * energy
         if step.want_virial:

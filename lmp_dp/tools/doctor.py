@@ -7,53 +7,27 @@ the standard library only, since it must run where the imports of the other tool
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 import lmp_dp
-from lmp_dp import child
 from lmp_dp.errors import InputError
 from lmp_dp.lammps import libraries
 from lmp_dp.text import printable
 from lmp_dp.threads import omp_num_threads
+from lmp_dp.tools import doctor_gpu
+from lmp_dp.tools.findings import NOTE, OK, PROBLEM, WARNING, Finding, finished, python
 
-OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "PROBLEM"
 #: What OpenBLAS calls its kernels that use 512-bit and 256-bit vectors.
 AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 AVX2_KERNELS = (*AVX512_KERNELS, "Haswell", "Zen", "Excavator")
-SECONDS = 120.0
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes
-    ----------
-    topic : str
-    verdict : {"ok", "note", "warning", "PROBLEM"}
-        A note is about something optional, a warning about wrong or slow runs in some situation; a
-        problem keeps pair style dp from running.
-    text : str
-        What was found.
-    remedy : str
-        What to do about it; empty if nothing.
-    """
-
-    topic: str
-    verdict: str
-    text: str
-    remedy: str = ""
 
 
 def examine() -> list[Finding]:
@@ -114,7 +88,7 @@ def _mpi() -> Iterator[Finding]:
     if mpirun is None:
         yield Finding("MPI", NOTE, "there is no mpirun on PATH, for several ranks", remedy)
         return
-    done = _finished([mpirun, "--version"])
+    done = finished([mpirun, "--version"])
     first = (done.stdout.strip() or done.stderr.strip()).partition("\n")[0]
     if "HYDRA" not in done.stdout and "Intel" not in done.stdout:
         text = f"{mpirun} is not MPICH's ({first}): each rank would run all of it, alone"
@@ -129,7 +103,7 @@ def _plugin() -> Iterator[Finding]:
         script = Path(directory, "in.doctor")
         script.write_text("plugin list\n")
         options = ["-in", str(script), "-log", "none", "-nocite"]
-        done = _python(
+        done = python(
             "from lmp_dp.lammps import launcher; sys.exit(launcher.main(sys.argv[1:]))", *options
         )
     if done.returncode or "pair style plugin dp" not in done.stdout:
@@ -152,7 +126,7 @@ def _plugin() -> Iterator[Finding]:
 
 
 def _other_plugin(path: Path) -> Iterator[Finding]:
-    done = _python(
+    done = python(
         "import ctypes; from lmp_dp.lammps import launcher; launcher.load();"
         "f = ctypes.CDLL(sys.argv[1]).lmp_dp_lammps_wheel; f.restype = ctypes.c_char_p;"
         "print(f().decode())",
@@ -295,49 +269,6 @@ def _threads() -> Iterator[Finding]:
 # -------------------------------------------------------------------------------- what is optional
 
 
-def _gpu() -> Iterator[Finding]:
-    installed = importlib.util.find_spec("cupy") is not None
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        text = "no NVIDIA driver (libcuda.so.1)"
-        if installed:
-            text += ", though CuPy is installed: only the CPU backends work here"
-        yield Finding("GPU", NOTE, text)
-        return
-    done = _python(
-        "import ctypes; cuda = ctypes.CDLL('libcuda.so.1'); v, n = ctypes.c_int(), ctypes.c_int();"
-        "status = cuda.cuInit(0); cuda.cuDriverGetVersion(ctypes.byref(v));"
-        "cuda.cuDeviceGetCount(ctypes.byref(n)); print(status, v.value, n.value)"
-    )
-    if done.returncode:
-        yield Finding("GPU", WARNING, f"the NVIDIA driver fails: {_last(done)}", "try nvidia-smi")
-        return
-    status, version, devices = map(int, done.stdout.split())
-    text = f"driver for CUDA {version // 1000}.{version % 1000 // 10}, {devices} device(s)"
-    if status or not devices:
-        text += f" (cuInit gave {status})" if status else ""
-        yield Finding("GPU", NOTE, text, "try nvidia-smi; CUDA_VISIBLE_DEVICES may hide devices")
-        return
-    yield Finding("GPU", OK, text)
-    extra = "cuda13" if version >= 13000 else "cuda12"
-    if not installed:
-        text = "CuPy is not installed, which the GPU backends need"
-        yield Finding("GPU", NOTE, text, f"pip install 'lmp-dp[{extra}]'")
-        return
-    done = _python("import cupy; print(cupy.__version__, int(cupy.arange(3).sum()))")
-    if done.returncode or done.stdout.split()[-1:] != ["3"]:
-        text = f"CuPy cannot use the device: {_last(done)}"
-        yield Finding(
-            "GPU",
-            WARNING,
-            text,
-            f"pip install 'lmp-dp[{extra}]' fits the driver; remove other cupy packages first",
-        )
-        return
-    yield Finding("GPU", OK, f"CuPy {done.stdout.split()[0]} computes on the device")
-
-
 def _deepmd() -> Iterator[Finding]:
     spec = importlib.util.find_spec("deepmd")
     if spec is None or not spec.submodule_search_locations:
@@ -363,24 +294,9 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "numba": _numba,
     "models": _models,
     "threads": _threads,
-    "GPU": _gpu,
+    "GPU": doctor_gpu.examine,
     "deepmd-kit": _deepmd,
 }
-
-
-def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return _finished(child.command(code, *arguments))
-
-
-def _finished(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False
-    )
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    said = (done.stdout + done.stderr).strip()
-    return said.rpartition("\n")[2] or f"status {done.returncode}"
 
 
 def main() -> int:

@@ -6,11 +6,16 @@ The twin of `lmp_dp.engine.gpu.device.CudaDevice`. It is slower than a GPU and s
   behind up to a page of NaNs: an access beyond the array stops the kernel, with its line in the
   source.
 * Undefined behaviour (overflow of signed integers, indices outside shared arrays, casts of values
-  that do not fit) stops it as well, and so do barriers and shuffles that some lanes do not reach.
+  that do not fit, records at addresses that are no multiples of their alignment) stops it as well,
+  and so do barriers and shuffles that some lanes do not reach.
 * Arguments must have exactly the types of the kernel's C signature; CuPy would pass garbage.
-* While it records, kernels do not run, what CuPy or CUDA refuses is refused (products by cuBLAS,
-  copies between host and device, waiting), and to allocate is an error: CuPy lets it pass, and what
-  is replayed would use memory that others have by then.
+* Its arrays and their namespace refuse what CuPy's do (`device_memory`).
+* Products go through the engine's own calls of cuBLAS, to a stand-in (`cublas.cpp`).
+* Copies from and to pinned memory last until the device is waited for: till then the host finds
+  NaNs where results are to come, and may not change what is still to be read.
+* While it records, nothing runs, and what CuPy, CUDA or `CudaDevice.record` refuses is refused:
+  allocation, CuPy's own products, copies between host and device, waiting. A replay repeats what
+  was recorded, not the Python code, and stops where memory has been given back since.
 """
 
 from __future__ import annotations
@@ -33,13 +38,27 @@ from typing import Any
 
 import numpy as np
 
+from cuda_emulation.device_memory import (
+    DeviceArray,
+    DeviceMemoryError,
+    EmulatedCuPy,
+    KernelError,
+    Memory,
+    NotInACapture,
+    on_device,
+)
 from lmp_dp.engine.gpu.device import CaptureRefused
+from lmp_dp.engine.gpu.products import Products
+from lmp_dp.errors import BackendError
 
 FOLDER = Path(__file__).parent
 BLOCK = 128
 PAGE = 4096
 #: Address space that stays empty around an array: what any int can index in 8-byte elements.
 GUARD = 1 << 34
+#: The stream that captures, as its address.
+CAPTURING = 0x5EC0
+WORKSPACE = 1 << 20
 POISON = np.uint32(0x7FFBADAD)
 
 FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-O2", "-g", "-march=native")
@@ -73,10 +92,6 @@ _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ct
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _READ_WRITE, _PRIVATE_ANONYMOUS = 3, 0x22
-
-
-class KernelError(RuntimeError):
-    """A kernel did what no kernel may do."""
 
 
 @dataclass(frozen=True)
@@ -189,85 +204,35 @@ class Guarded:
         _libc.munmap(self._mapping, self._mapping_size)
 
 
-#: Functions that make a new array, apart from those of arithmetic.
-CREATORS = (
-    "empty", "zeros", "ones", "full", "array", "ascontiguousarray", "concatenate", "tile", "stack",
-    "arange",
-)  # fmt: skip
-
-
-#: Functions that CuPy leaves to cuBLAS.
-PRODUCTS = ("matmul", "dot", "vdot", "inner", "tensordot", "einsum")
-
-
-class LimitedNumpy:
-    """NumPy whose arrays must not be larger than a limit, to see how out-of-memory is handled."""
-
-    def __init__(self, largest_array: int) -> None:
-        self._limit = largest_array
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(np, name)
-        if name not in CREATORS:
-            return function
-
-        def limited(*args: Any, **kwargs: Any) -> Any:
-            # Asked of NumPy first: pages of an array that no one has touched cost nothing.
-            result = function(*args, **kwargs)
-            if result.nbytes > self._limit:
-                raise MemoryError(f"{result.nbytes} bytes asked for, {self._limit} allowed")
-            return result
-
-        return limited
-
-
-class RecordingNumpy:
-    """NumPy as CuPy is while a stream is captured."""
-
-    def __init__(self, records_products: bool) -> None:
-        self._records_products = records_products
-
-    def __getattr__(self, name: str) -> Any:
-        if name in PRODUCTS and not self._records_products:
-            raise NotImplementedError("calling cuBLAS API while a stream is captured")
-        function = getattr(np, name)
-        if name not in CREATORS:
-            return function
-
-        def refused(*_args: Any, **_kwargs: Any) -> Any:
-            raise KernelError(f"{name} allocates while a stream is captured")
-
-        return refused
-
-
 class EmulatedDevice:
     """Compiles and launches CUDA kernels on the host.
 
     Parameters
     ----------
     source
-        CUDA C++ to compile instead of the engine's kernels.
+        CUDA C++ to compile instead of the engine's kernels; these take NumPy's arrays too.
     seed
         0: blocks and threads run in ascending order. Otherwise they run in a random order, so that
         races between blocks, or a forgotten barrier, change the results. Default: the environment
         variable CUDA_EMULATION_SEED, or 0.
-    largest_array
-        Bytes above which `xp` refuses to make an array.
-    records_products
-        As if matrix products were kernels of the engine's own, and not cuBLAS's.
+    ceiling
+        Bytes of memory.
 
     Attributes
     ----------
-    available_bytes
-        What `free_bytes` returns.
+    memory
+        Its arrays, counted.
     launches
         How often each kernel was launched.
     recordings
         How often `record` was called, refusals included.
+    copies, copied
+        How often, and how many bytes, `upload`, `download`, `send` and `fetch` copied.
+    waits
+        How often `synchronize` was called.
     """
 
-    out_of_memory: type[Exception] = MemoryError
-    name = "emulated CUDA device"
+    name = identity = "emulated CUDA device"
     index = 0
 
     def __init__(
@@ -275,23 +240,32 @@ class EmulatedDevice:
         source: str | None = None,
         *,
         seed: int | None = None,
-        largest_array: int | None = None,
-        records_products: bool = False,
+        ceiling: int = 1 << 32,
     ) -> None:
+        self._of_engine = source is None
         if source is None:
             from lmp_dp.engine.gpu import kernels as cuda
 
             source = cuda.source()
         if seed is None:
             seed = int(os.environ.get("CUDA_EMULATION_SEED", "0"))
-        self.xp: Any = np if largest_array is None else LimitedNumpy(largest_array)
-        self.available_bytes = 1 << 32
+        self.memory = Memory(ceiling)
+        self.xp: Any = EmulatedCuPy(self.memory)
         self.launches: Counter[str] = Counter()
-        self.recordings = 0
-        self._records_products = records_products
-        self._recording = False
+        self.recordings = self.waits = 0
+        self.copies: Counter[str] = Counter()
+        self.copied: Counter[str] = Counter()
+        self._pinned: list[np.ndarray] = []
+        self._reads: list[tuple[np.ndarray, np.ndarray]] = []
+        self._writes: list[tuple[np.ndarray, np.ndarray]] = []
+        self._cublas = cublas()
+        self._products = Products(self._cublas, aligned(self.xp.empty(WORKSPACE + 256, np.uint8)))
         self._source = source
         self._random = np.random.default_rng(seed) if seed else None
+
+    def use(self) -> None:
+        """What the calling thread asks for is this device's; others refuse it."""
+        self.memory.use()
 
     def compile(self, **defines: Any) -> Module:
         """The kernels, compiled with -DNAME=VALUE for each define."""
@@ -316,23 +290,20 @@ class EmulatedDevice:
         for parameter, value in zip(parameters, args, strict=True):
             try:
                 parameter.check(value)
+                if self._of_engine and parameter.pointer and not isinstance(value, DeviceArray):
+                    # of one number it passes the value, for an address
+                    raise TypeError("CuPy does not take arrays of the host")
             except TypeError as error:
                 raise TypeError(f"{name}: argument '{parameter.name}': {error}") from None
         if not 0 <= blocks < 1 << 31:
             raise ValueError(f"{name}: a grid of {blocks} blocks")
-        if blocks == 0 or self._recording:
-            return
-        self.launches[name] += 1
-        self._launch(module, name, int(blocks), parameters, args)
+        if blocks:
+            self.memory.do(self._launch, module, name, int(blocks), parameters, *args)
 
     def _launch(
-        self,
-        module: Module,
-        name: str,
-        blocks: int,
-        parameters: tuple[Parameter, ...],
-        args: tuple[Any, ...],
+        self, module: Module, name: str, blocks: int, parameters: tuple[Parameter, ...], *args: Any
     ) -> None:
+        self.launches[name] += 1
         arrays = [(p, a) for p, a in zip(parameters, args, strict=True) if p.pointer]
         copies: list[tuple[int, int, Guarded]] = []
         try:
@@ -366,42 +337,125 @@ class EmulatedDevice:
             for _, _, copy in copies:
                 copy.free()
 
+    def multiply(self, x_bi: np.ndarray, w_io: np.ndarray, out_bo: np.ndarray) -> None:
+        """The product of two matrices, by the engine's calls of cuBLAS."""
+        recording = self.memory.recorded is not None
+        stream = CAPTURING if recording else 0
+        self._products.multiply(stream, x_bi, w_io, out_bo)
+        product = self._cublas.standin_take(stream) if recording else None
+        if product:
+            # the arrays are named so that they are looked after
+            self.memory.do(lambda *_arrays: self._cublas.standin_run(product), x_bi, w_io, out_bo)
+
     def upload(self, array: Any) -> np.ndarray:
         """A copy on the device."""
-        self._not_while_recording("a copy to the device")
-        return self.xp.array(array, order="C", copy=True)
+        self._count("upload", array)
+        return on_device(np.array(array, order="C", copy=True), self.memory)
 
     def download(self, array: np.ndarray) -> np.ndarray:
-        """A copy on the host."""
-        self._not_while_recording("a copy to the host")
-        return np.array(array, order="C", copy=True)
+        """A copy on the host, when everything before it is done."""
+        self._count("download", array)
+        self._end_copies()
+        return np.ascontiguousarray(array.get())
+
+    def pinned(self, n_bytes: int) -> np.ndarray:
+        """Memory of the host that `send` and `fetch` take."""
+        self.memory.check_current()
+        self.memory.refuse("allocating memory")
+        self._pinned.append(np.resize(POISON.reshape(1).view(np.uint8), n_bytes))
+        return self._pinned[-1]
+
+    def send(self, pinned: np.ndarray, array: np.ndarray) -> None:
+        """A copy to the device, in the order of kernels."""
+        self._check_copy("send", array, pinned)
+        array.set(pinned)
+        self._reads.append((pinned, pinned.copy()))
+
+    def fetch(self, array: np.ndarray, pinned: np.ndarray) -> None:
+        """A copy to the host, in the order of kernels, that is not there before `synchronize`."""
+        self._check_copy("fetch", array, pinned)
+        self._writes.append((pinned, array.get()))
+        pinned.view(np.uint8).reshape(-1)[...] = np.resize(
+            POISON.reshape(1).view(np.uint8), pinned.nbytes
+        )
+
+    def _check_copy(self, way: str, array: np.ndarray, pinned: np.ndarray) -> None:
+        self._count(way, array)
+        known = any(np.may_share_memory(pinned, memory) for memory in self._pinned)
+        if pinned.size and not known:
+            raise ValueError(f"{way}: the host's memory is not pinned, CUDA would wait")
+        if not (array.flags.c_contiguous and pinned.flags.c_contiguous):
+            raise ValueError(f"{way}: an array is not C-contiguous")
+        if (array.shape, array.dtype) != (pinned.shape, pinned.dtype):
+            raise ValueError(f"{way}: {array.shape} {array.dtype}, {pinned.shape} {pinned.dtype}")
+
+    def _count(self, way: str, array: np.ndarray) -> None:
+        self.memory.check_current()
+        self.memory.refuse(f"a copy between host and device ({way})")
+        self.copies[way] += 1
+        self.copied[way] += array.nbytes
 
     def synchronize(self) -> None:
-        """Waits for nothing: a launch returns when its kernel has ended."""
-        self._not_while_recording("waiting for the device")
+        """Ends copies; a launch returns when its kernel has ended."""
+        self.memory.check_current()
+        self.memory.refuse("waiting for the device")
+        self.waits += 1
+        self._end_copies()
 
-    def _not_while_recording(self, what: str) -> None:
-        if self._recording:
-            raise NotImplementedError(f"{what} while a stream is captured")
+    def _end_copies(self) -> None:
+        reads, self._reads = self._reads, []
+        writes, self._writes = self._writes, []
+        for pinned, value in writes:
+            pinned[...] = value
+        for pinned, value in reads:
+            if pinned.tobytes() != value.tobytes():
+                raise KernelError("memory was changed while a copy of it was under way")
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        """Whether it is the device's memory, be it a sort's; not NumPy's own error."""
+        return isinstance(error, DeviceMemoryError) or type(error) is MemoryError
 
     def free_bytes(self) -> int:
-        """Memory that is left, as set by the test."""
-        return self.available_bytes
+        """Memory that is left."""
+        return self.memory.ceiling - self.memory.used
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """`work` itself, after it was seen to do nothing that a recording cannot hold."""
+        """What `work` did, to be done again; nothing of it is done now."""
         self.recordings += 1
-        xp, self.xp, self._recording = self.xp, RecordingNumpy(self._records_products), True
+        recorded = self.memory.recorded = []
+        self._cublas.standin_begin_capture(CAPTURING)
         try:
             work()
-        except NotImplementedError as error:
+        except (NotInACapture, BackendError) as error:
             raise CaptureRefused(str(error)) from error
         finally:
-            self.xp, self._recording = xp, False
-        return work
+            self.memory.recorded = None
+            self._cublas.standin_end_capture(CAPTURING)
+
+        def replay() -> None:
+            for again in recorded:
+                again()
+
+        return replay
 
     def release(self) -> None:
         """Gives nothing back: NumPy keeps no memory for reuse."""
+
+
+@lru_cache
+def cublas() -> ctypes.CDLL:
+    """The stand-in for cuBLAS."""
+    path = _built("cublas.so", (*FLAGS, "-shared"), (FOLDER / "cublas.cpp").read_text())
+    library = ctypes.CDLL(str(path))
+    library.standin_take.restype = ctypes.c_void_p
+    for name in ("run", "take", "begin_capture", "end_capture"):
+        getattr(library, f"standin_{name}").argtypes = (ctypes.c_void_p,)
+    return library
+
+
+def aligned(memory: np.ndarray) -> np.ndarray:
+    """The part of some bytes that begins where cuBLAS wants its workspace to."""
+    return memory[-memory.data.ptr % 256 :]
 
 
 def _ranges(name: str, arrays: list[tuple[Parameter, np.ndarray]]) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cuda_emulation.emulated_device import EmulatedDevice, KernelError
+from lmp_dp.engine.gpu.device import CaptureRefused
 
 LANES = np.arange(32)
 VALUES = np.arange(128, dtype=np.int32) * 7 + 3
@@ -301,6 +302,10 @@ UNDEFINED = {
     ),
     "out[threadIdx.x] = 2000000000 + 1000000 * in[threadIdx.x];": "undefined .* at kernels:2$",
     "out[threadIdx.x] = int(1e8 * in[threadIdx.x]);": "thread 3 .* undefined .* at kernels:2$",
+    "struct __align__(16) Record { int k[4]; };\n"
+    "out[threadIdx.x] = reinterpret_cast<const Record *>(in + threadIdx.x % 16)->k[0];": (
+        "thread 1 .* undefined .* at kernels:3$"
+    ),
     "out[threadIdx.x] = 1 / (in[threadIdx.x] - 73);": "thread 10 .* undefined .* at kernels:2$",
 }
 
@@ -425,20 +430,126 @@ def test_empty_arrays():
 
 
 def test_memory():
-    device = EmulatedDevice("", largest_array=1000)
-    device.available_bytes = 12345
-    assert device.free_bytes() == 12345
-    assert device.xp.zeros(125).nbytes == 1000
-    with pytest.raises(device.out_of_memory, match="1008 bytes"):
-        device.xp.empty(126)
+    device = EmulatedDevice("")
     host = np.arange(12.0).reshape(3, 4).T
     copy = device.upload(host)
     assert copy.flags.c_contiguous
-    np.testing.assert_array_equal(copy, host)
+    np.testing.assert_array_equal(device.download(copy), host)
     copy[0] = 7
     again = device.download(copy)
     again[0] = 8
-    np.testing.assert_array_equal(copy[0], 7)
+    np.testing.assert_array_equal(device.download(copy[0]), 7)
     np.testing.assert_array_equal(host[0], [0, 4, 8])
-    with pytest.raises(MemoryError):
-        device.upload(np.zeros(200))
+
+
+def test_all_arrays_are_counted():
+    device = EmulatedDevice("")
+    xp, memory = device.xp, device.memory
+    before = memory.used  # cuBLAS's
+    a = xp.zeros(100)
+    view = a[10:20]
+    assert memory.used - before == device.upload(np.zeros(100)).nbytes == 800
+    made = {
+        "a ufunc's": (a + 1, 800),
+        "a ufunc's, in place": (xp.multiply(a, 2, out=a), 0),
+        "an index's": (a[[3, 1]], 16),
+        "an array of indices": (a[xp.arange(10)], 80),
+        "a method's": (a.astype(np.float32), 400),
+        "a view's": (a.reshape(10, 10).T, 0),
+        "another order's": (a.reshape(10, 10).T.ravel(), 800),
+        "a function's": (xp.concatenate([a, view]), 880),
+        "of the host's": (xp.asarray(np.arange(5)), 40),
+        "a number": (a.sum(), 8),
+    }
+    assert memory.used - before == 800 + sum(n_bytes for _, n_bytes in made.values())
+    del made, a
+    assert memory.used - before == 800
+    del view
+    assert memory.used == before
+
+
+def test_the_ceiling_of_memory():
+    device = EmulatedDevice("")
+    xp, memory = device.xp, device.memory
+    memory.ceiling = memory.used + 10_000
+    a = xp.zeros(500)
+    used = memory.used
+    assert device.free_bytes() == 6000
+    host = np.zeros(1000)
+    for too_large in (
+        lambda: xp.empty(751),
+        lambda: device.upload(host),
+        lambda: xp.concatenate([a, a]),
+        lambda: a[:, None] + a,
+        lambda: xp.argsort(a[:400]),  # it has copies besides the 3200 bytes of its result
+    ):
+        with pytest.raises(MemoryError, match=r"\d+ bytes asked for, 6000 are free") as short:
+            too_large()
+        assert device.ran_out_of_memory(short.value)
+        del short
+        assert memory.used == used
+    with pytest.raises(MemoryError) as of_the_host:
+        np.empty(1 << 55)
+    assert not device.ran_out_of_memory(of_the_host.value)
+    assert memory.peak == used
+
+
+def test_copies_last_until_the_device_is_waited_for():
+    device = EmulatedDevice("")
+    up, down = device.pinned(32).view(np.float64), device.pinned(32).view(np.float64)
+    up[:] = [1, 2, 3, 4]
+    array = device.xp.zeros(4)
+    device.send(up, array)
+    device.fetch(array, down)
+    array[:] = 7  # behind the copy in the device's order
+    assert np.isnan(down).all()
+    device.synchronize()
+    np.testing.assert_array_equal(down, [1, 2, 3, 4])
+    assert device.copies == {"send": 1, "fetch": 1}
+    assert device.copied == {"send": 32, "fetch": 32}
+    assert device.waits == 1
+
+
+def test_memory_that_is_changed_while_it_is_copied():
+    device = EmulatedDevice("")
+    up = device.pinned(32).view(np.float64)
+    array = device.xp.zeros(4)
+    up[:] = 1
+    device.send(up, array)
+    up[2] = 5
+    with pytest.raises(KernelError, match="changed while a copy of it was under way"):
+        device.synchronize()
+    device.synchronize()
+    up[2] = 6  # nothing is under way
+
+
+def test_copies_that_are_refused():
+    device = EmulatedDevice("")
+    array, pinned = device.xp.zeros(4), device.pinned(32).view(np.float64)
+    with pytest.raises(ValueError, match="not pinned"):
+        device.send(np.zeros(4), array)
+    with pytest.raises(ValueError, match="not pinned"):
+        device.fetch(array, np.zeros(4))
+    with pytest.raises(ValueError, match=r"\(4,\) float64, \(3,\) float64"):
+        device.send(pinned[:3], array)
+    with pytest.raises(ValueError, match="not C-contiguous"):
+        device.send(pinned[:2], array[::2])
+    for copy in (
+        lambda: device.send(pinned, array),
+        lambda: device.fetch(array, pinned),
+        lambda: device.pinned(8),
+    ):
+        with pytest.raises(CaptureRefused, match="while a stream is captured"):
+            device.record(copy)
+
+
+def test_a_device_that_is_not_the_threads_own():
+    one, other = EmulatedDevice(""), EmulatedDevice("")
+    array = other.xp.zeros(3)
+    for work in (lambda: one.xp.zeros(3), lambda: one.upload(np.ones(2)), one.synchronize):
+        with pytest.raises(KernelError, match="not the calling thread's current one"):
+            work()
+    one.use()
+    one.upload(np.ones(2))
+    with pytest.raises(KernelError, match="not the calling thread's current one"):
+        array[...] = 1

@@ -107,9 +107,7 @@ def test_missing_model() -> None:
         Potential("nowhere.h5")
 
 
-@pytest.mark.gpu
-def test_gpu_reference_agrees_with_numpy(water_model) -> None:
-    pytest.importorskip("cupy", reason="CuPy is not installed")
+def test_gpu_reference_agrees_with_numpy(water_model, cupy) -> None:
     rng = np.random.default_rng(2)
     positions = rng.uniform(0, 9, (30, 3))
     types = rng.integers(0, 2, 30)

@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -377,6 +379,7 @@ NETS = {
     "last layer with a time step": [HIDDEN, (1, "linear", "replace", True)],
     "last layer that adds": [HIDDEN, (1, "tanh", "replace", False), (1, "tanh", "add", True)],
     "nothing but a last layer with an activation": [(1, "tanh", "replace", True)],
+    "nothing but a last layer": [LAST],
 }
 
 

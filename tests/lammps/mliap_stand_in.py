@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lmp_dp.engine.namespace import to_numpy
 from lmp_dp.engine.periodic import PeriodicNeighbourhood
 
 
@@ -122,3 +123,45 @@ class KokkosData(HostData):
     def _add(self, i: int, j: int, f: np.ndarray, r: np.ndarray) -> None:
         if i < self.nlistatoms:
             super()._add(i, j, f, r)
+
+
+class DeviceData:
+    """As with KOKKOS on a device: arrays of `xp` (CuPy)."""
+
+    def __init__(self, host: KokkosData, xp: Any) -> None:
+        self._host, self._xp = host, xp
+        self.ntotal, self.npairs = host.ntotal, host.npairs
+        self.nlistatoms, self.natomneigh = host.nlistatoms, host.natomneigh
+        self.elems, self.iatoms, self.pair_i, self.jatoms, self.rij = (
+            None if array is None else xp.asarray(array)
+            for array in (host.elems, host.iatoms, host.pair_i, host.jatoms, host.rij)
+        )
+        self._eatoms = xp.full(host.nlistatoms, xp.nan)
+
+    @property
+    def eatoms(self) -> Any:
+        return self._eatoms
+
+    def _set_energy(self, value: Any) -> None:
+        self._host.energy = value
+
+    energy = property(None, _set_energy)
+
+    def update_pair_forces(self, fij: Any) -> None:
+        assert isinstance(fij, self._xp.ndarray)
+        assert (fij.dtype, fij.shape) == (np.float64, (self.npairs, 3))
+        assert fij.flags.c_contiguous
+        self._host.update_pair_forces(to_numpy(fij))
+
+    @property
+    def f(self) -> np.ndarray:
+        return self._host.f
+
+    @property
+    def virial(self) -> np.ndarray:
+        return self._host.virial
+
+    def tallied(self) -> tuple[float, np.ndarray]:
+        """As `HostData.tallied`, on the host."""
+        self._host.eatoms[:] = to_numpy(self._eatoms)
+        return self._host.tallied()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mliap_stand_in import HostData, KokkosData
+from mliap_stand_in import DeviceData, HostData, KokkosData
 
-from conftest import recorded_frames
+from conftest import Frame, recorded_frames
 from lammps_frames import SIX
 from lmp_dp import Potential
 from lmp_dp.engine import periodic
@@ -29,7 +29,7 @@ def lists_of(frame, model: DpMliap, types=None) -> periodic.PeriodicNeighbourhoo
     return periodic.build(frame.positions, types_a, frame.cell, 2 * model.rcutfac + 0.5)
 
 
-def computed(model: DpMliap, data: HostData):
+def computed(model: DpMliap, data: HostData | DeviceData):
     model.compute_descriptors(data)
     model.compute_gradients(data)
     model.compute_forces(data)
@@ -45,15 +45,30 @@ def test_values_of_deepmd(name: str, backend: str, kind: type[HostData], convert
     assert model.element_types == list(model.potential.type_map)
     for frame in recorded_frames(name)[:3]:
         lists = lists_of(frame, model)
-        data = kind(lists, 2 * model.rcutfac, np.random.default_rng(1))
-        energy, per_atom = computed(model, data)
-        n = len(frame.types)
-        assert energy == pytest.approx(frame.energy, abs=1e-10 * n)
-        np.testing.assert_allclose(per_atom[:n], frame.atom_energies, rtol=0, atol=1e-9)
-        assert not per_atom[n:].any()
-        np.testing.assert_allclose(lists.fold(data.f), frame.forces, rtol=0, atol=1e-9)
-        virial = frame.virial.reshape(3, 3)[SIX]
-        np.testing.assert_allclose(data.virial, virial, rtol=0, atol=1e-8)
+        check(model, frame, lists, kind(lists, 2 * model.rcutfac, np.random.default_rng(1)))
+
+
+def check(
+    model: DpMliap, frame: Frame, lists: periodic.PeriodicNeighbourhood, data: HostData | DeviceData
+) -> None:
+    energy, per_atom = computed(model, data)
+    n = len(frame.types)
+    assert energy == pytest.approx(frame.energy, abs=1e-10 * n)
+    np.testing.assert_allclose(per_atom[:n], frame.atom_energies, rtol=0, atol=1e-9)
+    assert not per_atom[n:].any()
+    np.testing.assert_allclose(lists.fold(data.f), frame.forces, rtol=0, atol=1e-9)
+    virial = frame.virial.reshape(3, 3)[SIX]
+    np.testing.assert_allclose(data.virial, virial, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu-reference"])
+@pytest.mark.parametrize("name", ["cu", "oh_two_sided"])
+def test_arrays_of_a_device(name: str, backend: str, converted, cupy) -> None:
+    model = DpMliap(converted(name), backend=backend)
+    for frame in recorded_frames(name)[:3]:
+        lists = lists_of(frame, model)
+        host = KokkosData(lists, 2 * model.rcutfac, np.random.default_rng(7))
+        check(model, frame, lists, DeviceData(host, cupy))
 
 
 @KINDS
@@ -163,14 +178,13 @@ def test_pairs_in_any_order(backend: str, converted) -> None:
     np.testing.assert_allclose(gradients_again, gradients[order], rtol=0, atol=1e-9)
 
 
-@pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["cpu", "gpu-reference"])
-def test_pairs_on_a_device(backend: str, converted) -> None:
-    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+def test_pairs_on_a_device(backend: str, converted, cupy) -> None:
     path = converted("oh_two_sided")
     frame = recorded_frames("oh_two_sided")[0]
-    given = pairs_of(frame, Potential(path))
-    expected = Potential(path).pair_gradients(**given)
+    on_cpu = Potential(path, backend="cpu")
+    given = pairs_of(frame, on_cpu)
+    expected = on_cpu.pair_gradients(**given)
     on_device = {name: cupy.asarray(array) for name, array in given.items()}
     found = Potential(path, backend=backend).pair_gradients(**on_device)
     for values, right in zip(found, expected, strict=True):

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+pytest.importorskip("matplotlib")
 from conftest import HOSTILE, MODELS, assert_nothing_steers, needs_deepmd
 from lmp_dp import cli
 from lmp_dp.engine import backends

@@ -4,57 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from doctor_runs import BIN, examine, of, shadow
 from lmp_dp.lammps import libraries
 from lmp_dp.tools import doctor
 
-BIN = Path(sys.executable).parent
 CORES = len(os.sched_getaffinity(0))
-OURS = ("OMP_NUM_THREADS", "OMP_PROC_BIND", "OPENBLAS_CORETYPE", "LAMMPS_PLUGIN_PATH", "PYTHONPATH")
-
-
-def examine(path: str = "", **environment: str) -> tuple[int, list[tuple[str, str, str]], str]:
-    """Exit code, (verdict, topic, text with remedy) of each finding, and all that was printed."""
-    plain = {name: value for name, value in os.environ.items() if name not in OURS}
-    plain["PATH"] = f"{path}:{BIN}:{plain['PATH']}"
-    done = subprocess.run(
-        [str(BIN / "lmp-dp"), "doctor"],
-        capture_output=True,
-        text=True,
-        env={**plain, **environment},
-        timeout=300,
-        check=False,
-    )
-    assert "Traceback" not in done.stdout + done.stderr
-    findings: list[tuple[str, str, str]] = []
-    for line in done.stdout.splitlines()[:-1]:
-        if line.startswith(" "):
-            verdict, topic, text = findings.pop()
-            findings.append((verdict, topic, f"{text} {line.strip()}"))
-        else:
-            findings.append((line[:8].strip(), line[9:20].strip(), line[21:]))
-    return done.returncode, findings, done.stdout
-
-
-def of(findings: list[tuple[str, str, str]], topic: str, verdict: str) -> str:
-    """The texts of the findings of a topic with that verdict; fails if there is none."""
-    texts = [found[2] for found in findings if found[:2] == (verdict, topic)]
-    assert texts, findings
-    return "\n".join(texts)
-
-
-def shadow(folder: Path, **modules: str) -> Path:
-    """A folder for PYTHONPATH whose modules come before the installed ones."""
-    for name, code in modules.items():
-        (folder / name).mkdir(parents=True)
-        (folder / name / "__init__.py").write_text(code)
-    return folder
 
 
 def other_metadata(folder: Path, name: str, version: str) -> Path:
@@ -63,22 +21,6 @@ def other_metadata(folder: Path, name: str, version: str) -> Path:
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "RECORD").write_text("")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A libcuda.so.1 of our own: a driver for CUDA 13.0 with STATUS of cuInit and one device."""
-    folder = tmp_path_factory.mktemp("driver")
-    (folder / "cuda.c").write_text(
-        "#include <stdlib.h>\n"
-        'int cuInit(unsigned f) { return f + atoi(getenv("STATUS")); }\n'
-        "int cuDriverGetVersion(int *v) { *v = 13000; return 0; }\n"
-        "int cuDeviceGetCount(int *n) { *n = 1; return 0; }\n"
-    )
-    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))))
-    command = [compiler, "-shared", "-fPIC", "-o", "libcuda.so.1", "cuda.c"]
-    subprocess.run(command, cwd=folder, check=True)
     return folder
 
 
@@ -182,38 +124,3 @@ def test_interpreted_kernels_are_a_problem() -> None:
     status, findings, _ = examine(NUMBA_DISABLE_JIT="1")
     assert status == 1
     assert "unset NUMBA_DISABLE_JIT" in of(findings, "numba", "PROBLEM")
-
-
-@pytest.mark.parametrize(
-    ("status", "cupy", "verdict", "message"),
-    [
-        ("0", None, "note", "pip install 'lmp-dp[cuda13]'"),
-        ("0", "raise RuntimeError('too old')", "warning", "RuntimeError: too old"),
-        ("100", None, "note", "(cuInit gave 100)"),
-    ],
-)
-def test_gpu(
-    driver: Path, tmp_path: Path, status: str, cupy: str | None, verdict: str, message: str
-) -> None:
-    """With a driver: CuPy missing or unusable, or no device. None of it is a problem."""
-    environment = {"LD_LIBRARY_PATH": str(driver), "STATUS": status}
-    if cupy is not None:
-        environment["PYTHONPATH"] = str(shadow(tmp_path, cupy=cupy))
-    returned, findings, _ = examine(**environment)
-    assert returned == 0
-    assert "driver for CUDA 13.0, 1 device(s)" in of(
-        findings, "GPU", "ok" if status == "0" else "note"
-    )
-    assert message in of(findings, "GPU", verdict)
-
-
-def test_cupy_without_a_driver(tmp_path: Path) -> None:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        pass
-    else:
-        pytest.skip("this machine has an NVIDIA driver")
-    returned, findings, _ = examine(PYTHONPATH=str(shadow(tmp_path, cupy="")))
-    assert returned == 0
-    assert "only the CPU backends work here" in of(findings, "GPU", "note")

@@ -103,7 +103,7 @@ class _Lists:
 class CpuEngine:
     """Evaluates a model with `threads` worker threads; several threads may call it at a time."""
 
-    builds_lists = False
+    builds_lists = checks_finite = False
 
     def __init__(self, model: DeepPotential, threads: int) -> None:
         self._fitting = model.fitting

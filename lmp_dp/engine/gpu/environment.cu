@@ -37,6 +37,17 @@ __device__ __forceinline__ Fade switched_off(const Switch &sw, double q)
   return fade;
 }
 
+// A row of the environment as one record, which is read and written 16 bytes at a time.
+struct __align__(16) Row {
+  REAL k[4];
+};
+
+__device__ __forceinline__ Row &row_at(REAL *rows_pk, int p) { return reinterpret_cast<Row *>(rows_pk)[p]; }
+__device__ __forceinline__ const Row &row_at(const REAL *rows_pk, int p)
+{
+  return reinterpret_cast<const Row *>(rows_pk)[p];
+}
+
 struct Vector {
   double x, y, z;
 };
@@ -108,6 +119,7 @@ __device__ int keep_nearest(const Found &of, int first, int last, int keep, cons
       const bool stays = e < found && of.kept_p[begin + e];
       const int slot = stays ? of.slot_p[begin + e] : 0;
       const unsigned mask = __ballot_sync(ALL_LANES, stays);
+      __syncwarp();  // votes do not order memory: all lanes have read before one writes
       if (stays) of.slot_p[begin + kept + __popc(mask & ((1u << lane) - 1))] = slot;
       kept += __popc(mask);
       __syncwarp();
@@ -122,12 +134,13 @@ __device__ int keep_nearest(const Found &of, int first, int last, int keep, cons
 // What a neighbour element's table needs to find a piece: lookup_tu = (lower, end of the fine part, width
 // of a cell), cells_tu = (number of cells, first cell in pieces_h and first_h).
 //
-// Per block: n_rows_tb = number of rows. Per row: slot_p (from the chunk's first slot), rows_kp, fade_up (if
+// Per block: n_rows_tb = number of rows. Per row: slot_p (from the chunk's first slot), rows_pk, fade_up (if
 // there is `fading`: the fade, and its slope by the row's first component), piece_p, x_p.
-// Behind a block's rows, rows_kp and fade_up are zero. gradients_pc is set to zero for all slots, unless it `adds`.
+// Behind a block's rows, nets read rows_pk and fade_up: zeros. gradients_pc is set to zero for all slots, unless it
+// `adds`.
 // empty_tb: empty slots by element, or (n_sel = 1) of all elements together, which share their slots.
 // totals: neighbours dropped because sel is too small, pairs beyond the tables' fine part.
-KERNEL environment(const double *__restrict__ positions_ac, const int *__restrict__ neighbours_p,
+KERNEL(1) environment(const double *__restrict__ positions_ac, const int *__restrict__ neighbours_p,
                    const int *__restrict__ members_b, int n_b, int n_types, int n_slots,
                    const index_t *__restrict__ offsets_g, const int *__restrict__ sel_t, int n_sel,
                    const int *__restrict__ fate_t, int n_nearest, int in_float32, double rcut2, double rcut_smth,
@@ -135,7 +148,7 @@ KERNEL environment(const double *__restrict__ positions_ac, const int *__restric
                    const double *__restrict__ scale_k, int tabulated, const double *__restrict__ lookup_tu,
                    const int *__restrict__ cells_tu, const int *__restrict__ pieces_h,
                    const int *__restrict__ first_h, int *n_rows_tb, int *__restrict__ empty_tb, int *slot_p,
-                   REAL *__restrict__ rows_kp, int fading, double fade_radius, REAL *__restrict__ fade_up, int *piece_p,
+                   REAL *__restrict__ rows_pk, int fading, double fade_radius, REAL *__restrict__ fade_up, int *piece_p,
                    REAL *__restrict__ x_p, int adds,
                    double *__restrict__ gradients_pc, unsigned long long *__restrict__ totals)
 {
@@ -189,7 +202,9 @@ KERNEL environment(const double *__restrict__ positions_ac, const int *__restric
     const int begin = of.begin(t), end = (int) (offsets_g[of.block(t) + 1] - chunk);
     for (int p = begin + lane; p < end; p += WARP) {
       if (p >= begin + found) {
-        for (int k = 0; k < 4; k++) rows_kp[(index_t) k * n_slots + p] = (REAL) 0;
+        if (tabulated) break;
+        const Row nothing = {};
+        row_at(rows_pk, p) = nothing;
         for (int u = 0; u < (fading ? 2 : 0); u++) fade_up[(index_t) u * n_slots + p] = (REAL) 0;
         continue;
       }
@@ -197,11 +212,12 @@ KERNEL environment(const double *__restrict__ positions_ac, const int *__restric
       const double length = sqrt(square(r)), divisor = length + protection;
       const Switch sw = switched(length, divisor, rcut_smth, width);
       const double s = sw.s, s_over_r = s / divisor;
-      const REAL row = (REAL) (s * scale_k[0] - shift_k[0]);
-      rows_kp[p] = row;
-      rows_kp[n_slots + p] = (REAL) (s_over_r * r.x * scale_k[1] - shift_k[1]);
-      rows_kp[2 * (index_t) n_slots + p] = (REAL) (s_over_r * r.y * scale_k[2] - shift_k[2]);
-      rows_kp[3 * (index_t) n_slots + p] = (REAL) (s_over_r * r.z * scale_k[3] - shift_k[3]);
+      Row row;
+      row.k[0] = (REAL) (s * scale_k[0] - shift_k[0]);
+      row.k[1] = (REAL) (s_over_r * r.x * scale_k[1] - shift_k[1]);
+      row.k[2] = (REAL) (s_over_r * r.y * scale_k[2] - shift_k[2]);
+      row.k[3] = (REAL) (s_over_r * r.z * scale_k[3] - shift_k[3]);
+      row_at(rows_pk, p) = row;
       if (fading) {
         const Fade fade = fading == OF_S ? faded(s, fade_radius) : switched_off(sw, divisor);
         fade_up[p] = (REAL) fade.f;
@@ -211,7 +227,7 @@ KERNEL environment(const double *__restrict__ positions_ac, const int *__restric
 
       const double *lookup = lookup_tu + 3 * t;
       const int n_cells = cells_tu[2 * t], first_cell = cells_tu[2 * t + 1];
-      const double at = ((double) row - lookup[0]) / lookup[2];
+      const double at = ((double) row.k[0] - lookup[0]) / lookup[2];
       const int cell = (int) min(max(floor(at), 0.0), (double) (n_cells - 1));
       const int pieces = pieces_h[first_cell + cell];
       const double in_cell = (at - cell) * pieces;
@@ -227,7 +243,7 @@ KERNEL environment(const double *__restrict__ positions_ac, const int *__restric
       }
       piece_p[p] = piece;
       x_p[p] = (REAL) x;
-      if ((double) row > lookup[1]) atomicAdd(&totals[1], 1ull);
+      if ((double) row.k[0] > lookup[1]) atomicAdd(&totals[1], 1ull);
     }
   }
   if (lane == 0 && n_sel != n_types) empty_tb[b] = sel_t[0] - taken;

@@ -22,14 +22,21 @@ import numpy as np
 THREADS = 128
 #: Threads of a warp.
 WARP = 32
+#: Sums over atoms are added up in so many blocks at most: four for each multiprocessor of an H200.
+SUM_BLOCKS = 512
+#: `SUMMED` of sums.cu.
+SUMMED = 11
 _FILES = (
     "common.cu",
     "neighbours.cu",
     "environment.cu",
-    "embedding.cu",
+    "functions.cu",
+    "moments.cu",
+    "gradients.cu",
     "features.cu",
     "fitting.cu",
     "forces.cu",
+    "sums.cu",
 )
 
 
@@ -37,6 +44,11 @@ def source() -> str:
     """All kernels as one text; compilers report errors by file and line."""
     folder = Path(__file__).parent
     return "".join(f'#line 1 "{name}"\n{(folder / name).read_text()}\n' for name in _FILES)
+
+
+def options(**defines: object) -> tuple[str, ...]:
+    """What a compiler is told, with the macros `defines`."""
+    return "--std=c++17", *(f"-D{name}={value}" for name, value in defines.items())
 
 
 def real(dtype: np.dtype) -> str:

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from lmp_dp.engine.gpu import kernels
+from lmp_dp.engine.gpu.device import Device
+from lmp_dp.engine.gpu.room import ListRoom
 from lmp_dp.engine.neighbourhood import Array
+from lmp_dp.errors import BackendError
+
+#: Slots are counted in 32 bits where they are stored.
+MOST_SLOTS = 2**32 - 1
+
+
+class NotFiniteError(ValueError):
+    """A position is not finite: there is no list."""
 
 
 @dataclass(frozen=True)
@@ -52,47 +62,41 @@ class DeviceLists:
     chunks : list of Chunk
     offsets_g : (n_centres * n_types + 1,) int64
         First slot of each block, see `lmp_dp.engine.gpu.kernels`.
-    neighbours_p, centres_p : (n_slots,) int32
+    neighbours_p : (n_slots,) int32
     reverse_offsets_a : (n_all + 1,) int64
         The slots in which atom ``a`` is the neighbour are
-        ``reverse_p[reverse_offsets_a[a]:reverse_offsets_a[a + 1]]``.
-    reverse_p : (n_slots,) int64
+        ``reverse_p[reverse_offsets_a[a]:reverse_offsets_a[a + 1]]``, in ascending order: sums over
+        them have the same bits always.
+    reverse_p : (n_slots,) uint32
     """
 
     members_n: Array
     chunks: list[Chunk]
     offsets_g: Array
     neighbours_p: Array
-    centres_p: Array
     reverse_offsets_a: Array
     reverse_p: Array
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the device."""
-        arrays = (
-            self.members_n, self.offsets_g, self.neighbours_p, self.centres_p,
-            self.reverse_offsets_a, self.reverse_p,
-        )  # fmt: skip
-        return sum(int(array.nbytes) for array in arrays)
-
 
 def build(
-    device: Any,
+    device: Device,
     compiled: Any,
+    room: ListRoom,
     positions_ac: Array,
     types_a: np.ndarray,
     n_local: int,
     cutoff: float,
     excluded_tt: np.ndarray,
-    chunk_size: Callable[[int, int], int],
+    chunk_sizes: Callable[[list[int], int], list[int]],
 ) -> DeviceLists:
     """Lists of all local atoms that the model sees.
 
     Parameters
     ----------
     device, compiled
-        `lmp_dp.engine.gpu.device.CudaDevice` and what its `compile` gave.
+        A device and what its `compile` gave.
+    room : ListRoom
+        Where the lists go; those that were there are lost.
     positions_ac : (n_all, 3) float64 array of the device
         Å.
     types_a : (n_all,) int32 array of the host
@@ -100,68 +104,128 @@ def build(
         Å, with skin.
     excluded_tt : (n_types, n_types) bool
         Pairs (centre, neighbour) of elements that are left out.
-    chunk_size : callable
-        Centres per chunk, given their element and the longest of their lists.
+    chunk_sizes : callable
+        Centres per chunk by element, given the longest of each element's lists and the number of
+        slots in all.
+
+    Raises
+    ------
+    NotFiniteError
+    BackendError
+        There are more than `MOST_SLOTS` slots.
     """
     xp = device.xp
     n_all, n_types = len(types_a), len(excluded_tt)
-    on_device_a = device.upload(types_a)
-    search = _cells(device, compiled, positions_ac, on_device_a, cutoff)
+    search = _Search(device, compiled, positions_ac, device.upload(types_a), cutoff, excluded_tt)
 
     # centres by element; atoms that the model does not see come first, and are left out
     counts_t = np.bincount(types_a[:n_local] + 1, minlength=n_types + 1)
     starts_t = np.concatenate([[0], np.cumsum(counts_t[1:])])
-    by_type_a = xp.argsort(on_device_a[:n_local], kind="stable")
+    by_type_a = xp.argsort(search.types_a[:n_local], kind="stable")
     members_n = by_type_a[int(counts_t[0]) :].astype(xp.int32)
 
-    chunks: list[tuple[int, int, int]] = []
-    counts: list[Array] = []
-    excluded = device.upload(excluded_tt.astype(np.int32))
-    for t in range(n_types):
-        start, n = int(starts_t[t]), int(counts_t[t + 1])
-        if n == 0:
-            continue
-        counts_tn = xp.zeros((n_types, n), xp.int32)
-        device.launch(
-            compiled, "count_neighbours", kernels.warps(n), members_n[start : start + n],
-            np.int32(n), *search, excluded[t], np.float64(cutoff * cutoff), counts_tn,
-        )  # fmt: skip
-        size = chunk_size(t, int(counts_tn.sum(axis=0).max()))
-        for first in range(0, n, size):
-            of_chunk = counts_tn[:, first : first + size]
-            chunks.append((t, start + first, of_chunk.shape[1]))
-            counts.append(of_chunk.ravel())
-    offsets_g = xp.zeros(n_types * len(members_n) + 1, xp.int64)
-    if counts:
-        offsets_g[1:] = xp.cumsum(xp.concatenate(counts), dtype=xp.int64)
-    edges = [n_types * first + t * n for _, first, n in chunks for t in range(n_types + 1)]
-    first_slots = device.download(offsets_g[xp.asarray(np.array(edges, np.int64))])
-    made = [
-        Chunk(t, first, n, first_slots[k * (n_types + 1) : (k + 1) * (n_types + 1)].tolist())
-        for k, (t, first, n) in enumerate(chunks)
+    counts_a = xp.zeros(n_all, xp.int32)
+    by_element = [
+        search.count(members_n[starts_t[t] : starts_t[t + 1]], t, counts_a) for t in range(n_types)
     ]
+    chunks, offsets_g = _chunks(device, by_element, chunk_sizes)
+    del by_element
+    reverse_offsets_a = _offsets(xp, counts_a)
+    del counts_a
 
-    n_slots = made[-1].slots_t[-1] if made else 0
-    neighbours_p, centres_p = xp.empty(n_slots, xp.int32), xp.empty(n_slots, xp.int32)
-    cursors_g = offsets_g[:-1].copy()
-    for chunk in made:
-        device.launch(
-            compiled, "fill_neighbours", kernels.warps(chunk.n),
-            members_n[chunk.first : chunk.first + chunk.n], np.int32(chunk.n), *search,
-            excluded[chunk.element], np.float64(cutoff * cutoff),
-            cursors_g[n_types * chunk.first :], neighbours_p, centres_p,
+    n_slots = chunks[-1].slots_t[-1] if chunks else 0
+    neighbours_p = room.neighbours_p.take(xp, (n_slots,), np.int32)
+    reverse_p = room.reverse_p.take(xp, (n_slots,), np.uint32)
+    cursors_a = reverse_offsets_a[:-1].astype(xp.uint32)
+    for chunk in chunks:
+        cursors_g = offsets_g[n_types * chunk.first : n_types * (chunk.first + chunk.n)].copy()
+        search.launch(
+            "fill_neighbours", members_n[chunk.first : chunk.first + chunk.n], chunk.element,
+            cursors_g, neighbours_p, cursors_a, reverse_p,
         )  # fmt: skip
-    reverse_offsets_a = xp.zeros(n_all + 1, xp.int64)
-    reverse_offsets_a[1:] = xp.cumsum(xp.bincount(neighbours_p, minlength=n_all))
-    # stable: by slot within each atom, so that sums are made in the same order always
-    reverse_p = xp.argsort(neighbours_p, kind="stable")
-    return DeviceLists(
-        members_n, made, offsets_g, neighbours_p, centres_p, reverse_offsets_a, reverse_p
-    )
+    device.launch(
+        compiled, "sort_reverse", kernels.warps(n_all), np.int32(n_all), reverse_offsets_a,
+        reverse_p,
+    )  # fmt: skip
+    return DeviceLists(members_n, chunks, offsets_g, neighbours_p, reverse_offsets_a, reverse_p)
+
+
+def _chunks(
+    device: Device,
+    by_element: list[Array],
+    chunk_sizes: Callable[[list[int], int], list[int]],
+) -> tuple[list[Chunk], Array]:
+    """Chunks, and the first slot of each block; given (n_types, n_centres) counts per element."""
+    xp, n_types = device.xp, len(by_element)
+    longest = [int(of.sum(axis=0).max()) if of.size else 0 for of in by_element]
+    n_slots = sum(int(of.sum(dtype=xp.int64)) for of in by_element)
+    if n_slots > MOST_SLOTS:
+        raise BackendError(
+            f"neighbour lists of {n_slots} entries in all are too long for one device, which takes "
+            f"{MOST_SLOTS}: use more devices, or a smaller skin"
+        )
+    counts_g = xp.empty(sum(of.size for of in by_element), xp.int32)
+    parts: list[tuple[int, int, int]] = []
+    start = 0
+    for t, size in enumerate(chunk_sizes(longest, n_slots)):
+        for first in range(0, by_element[t].shape[1], size):
+            of_chunk = by_element[t][:, first : first + size]
+            n = of_chunk.shape[1]
+            counts_g[n_types * start : n_types * (start + n)].reshape(n_types, n)[...] = of_chunk
+            parts.append((t, start, n))
+            start += n
+    offsets_g = _offsets(xp, counts_g)
+    edges = [n_types * first + t * n for _, first, n in parts for t in range(n_types + 1)]
+    first_slots = device.download(offsets_g[xp.asarray(np.array(edges, np.int64))])
+    return [
+        Chunk(t, first, n, first_slots[k * (n_types + 1) : (k + 1) * (n_types + 1)].tolist())
+        for k, (t, first, n) in enumerate(parts)
+    ], offsets_g
+
+
+def _offsets(xp: Any, counts_g: Array) -> Array:
+    """Where parts of these lengths begin, and the end; (n + 1,) int64."""
+    offsets_g = xp.zeros(len(counts_g) + 1, xp.int64)
+    if len(counts_g):
+        offsets_g[1:] = xp.cumsum(counts_g, dtype=xp.int64)
+    return offsets_g
+
+
+class _Search:
+    """Looks for neighbours by cells."""
+
+    def __init__(
+        self,
+        device: Device,
+        compiled: Any,
+        positions_ac: Array,
+        types_a: Array,
+        cutoff: float,
+        excluded_tt: np.ndarray,
+    ) -> None:
+        self._device, self._compiled = device, compiled
+        self.types_a = types_a
+        self._excluded_tt = device.upload(excluded_tt.astype(np.int32))
+        self._cutoff2 = np.float64(cutoff * cutoff)
+        self._cells = _cells(device, compiled, positions_ac, types_a, cutoff)
+
+    def count(self, members_n: Array, t: int, counts_a: Array) -> Array:
+        """Neighbours of centres of element `t` by element, (n_types, n); adds to `counts_a`."""
+        counts_tn = self._device.xp.zeros((len(self._excluded_tt), len(members_n)), np.int32)
+        self.launch("count_neighbours", members_n, t, counts_tn, counts_a)
+        return counts_tn
+
+    def launch(self, name: str, members_n: Array, t: int, *results: Array) -> None:
+        """A kernel that goes through the neighbours of centres of element `t`."""
+        n = len(members_n)
+        self._device.launch(
+            self._compiled, name, kernels.warps(n), members_n, np.int32(n), *self._cells,
+            self._excluded_tt[t], self._cutoff2, *results,
+        )  # fmt: skip
 
 
 def _cells(
-    device: Any, compiled: Any, positions_ac: Array, types_a: Array, cutoff: float
+    device: Device, compiled: Any, positions_ac: Array, types_a: Array, cutoff: float
 ) -> tuple[Array, ...]:
     """Atoms sorted by cell: the arguments of the kernels from `positions_ac` on."""
     xp = device.xp
@@ -173,7 +237,10 @@ def _cells(
         )
     # not narrower than the cutoff, and not many more cells than atoms (sparse clusters)
     extent_c = high_c - low_c
-    width_c = np.maximum(cutoff, extent_c / max(1.0, (8.0 * n_all) ** (1 / 3)))
+    if not np.isfinite(extent_c).all():
+        raise NotFiniteError
+    most_cells = min(max(1.0, 8.0 * n_all), 2e9)  # they are counted in 32 bits
+    width_c = np.maximum(cutoff, extent_c / most_cells ** (1 / 3))
     n_c = np.maximum(1, np.floor(extent_c / width_c)).astype(np.int32)
     per_width_c = n_c / np.maximum(extent_c, width_c)
     grid = (device.upload(np.concatenate([low_c, per_width_c])), device.upload(n_c))

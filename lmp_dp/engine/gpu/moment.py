@@ -10,6 +10,7 @@ import numpy as np
 from lmp_dp.engine.forms import Moment
 from lmp_dp.engine.gpu import kernels
 from lmp_dp.engine.gpu.chunk import ChunkArrays
+from lmp_dp.engine.gpu.device import Device
 from lmp_dp.engine.gpu.room import Buffer, MomentRoom
 from lmp_dp.engine.gpu.upload import DeviceMoment, DeviceNet
 from lmp_dp.engine.neighbourhood import Array
@@ -21,7 +22,7 @@ class _Rows(NamedTuple):
     n_rows_tb: Array
     empty_tb: Array
     slot_p: Array
-    rows_kp: Array
+    rows_pk: Array
     fade_up: Array
     piece_p: Array
     x_p: Array
@@ -54,7 +55,7 @@ class MomentStage:
     """
 
     def __init__(
-        self, device: Any, moment: Moment, fitting_dtype: np.dtype, compiled: Any, *, adds: bool
+        self, device: Device, moment: Moment, fitting_dtype: np.dtype, compiled: Any, *, adds: bool
     ) -> None:
         self.device, self._adds = device, np.int32(adds)
         self.form = DeviceMoment(device, moment)
@@ -69,8 +70,8 @@ class MomentStage:
         c_bkr = b_bkq
         if form.k_qr is not None:
             c_bkr = room.c_bkr.take(xp, (n, 4, form.rank), form.dtype)
-            xp.matmul(b_bkq.reshape(4 * n, -1), form.k_qr, out=c_bkr.reshape(4 * n, -1))
-        c_bkr = c_bkr.astype(self._fitting_dtype, copy=False)
+            self.device.multiply(b_bkq.reshape(4 * n, -1), form.k_qr, c_bkr.reshape(4 * n, -1))
+        c_bkr = self._cast(c_bkr, self._fitting_dtype, room.cast_c_bkr)
         x_bi = room.features_bi.take(xp, (n, form.n_features), self._fitting_dtype)
         warps = kernels.warps(n)
         self.device.launch(
@@ -79,7 +80,7 @@ class MomentStage:
         return x_bi, Tape(rows, embedded, b_bkq.shape, c_bkr)
 
     def backward(self, chunk: ChunkArrays, room: MomentRoom, dx_bi: Array, tape: Tape) -> None:
-        """Pair gradients, forces on and virials of the centres from dE/dx of the features."""
+        """Pair gradients and forces on the centres from dE/dx of the features."""
         form, device, xp, n = self.form, self.device, self.device.xp, chunk.n
         warps = kernels.warps(n)
         dc_bkr = room.dc_bkr.take(xp, tape.c_bkr.shape, self._fitting_dtype)
@@ -87,23 +88,22 @@ class MomentStage:
             self._feature_kernels, "features_backward", warps, tape.c_bkr, dx_bi,
             *self._feature_shape(tape.c_bkr), self._fitting_dtype.type(form.divisor), dc_bkr,
         )  # fmt: skip
-        dc_bkr = dc_bkr.astype(form.dtype, copy=False)
+        dc_bkr = self._cast(dc_bkr, form.dtype, room.cast_dc_bkr)
         db_bkq = dc_bkr
         if form.k_rq is not None:
             db_bkq = room.db_bkq.take(xp, tape.b_shape, form.dtype)
-            xp.matmul(dc_bkr.reshape(4 * n, -1), form.k_rq, out=db_bkq.reshape(4 * n, -1))
+            self.device.multiply(dc_bkr.reshape(4 * n, -1), form.k_rq, db_bkq.reshape(4 * n, -1))
         where = (chunk.positions_ac, chunk.neighbours_p, chunk.members_b)
         of = tape.rows
         rows = (chunk.offsets_g, of.n_rows_tb)
         results = (
-            *form.switch, form.scale_k, self._adds, chunk.gradients_pc, chunk.forces_ac,
-            chunk.virials_bcc,
+            *form.switch, form.scale_k, self._adds, chunk.gradients_pc, chunk.forces_ac
         )  # fmt: skip
         if form.tabulated:
             fading = "fading_" if form.fading else ""
             device.launch(
                 self._kernels, f"gradients_by_{fading}tables", warps, *where, *chunk.sizes, *rows,
-                of.slot_p, of.rows_kp, of.fade_up, of.piece_p, of.x_p, form.blocks_tu,
+                of.slot_p, of.rows_pk, of.fade_up, of.piece_p, of.x_p, form.blocks_tu,
                 form.starts_tu, form.coefficients, form.slopes, np.int32(form.n_columns), db_bkq,
                 *results,
             )  # fmt: skip
@@ -111,8 +111,16 @@ class MomentStage:
             device.launch(
                 self._kernels, "gradients_by_net", warps, *where, np.int32(n),
                 np.int32(net.neighbour), np.int32(chunk.n_slots), np.int32(start), *rows,
-                of.slot_p, of.rows_kp, g_pm, dg_pm, np.int32(form.n_columns), db_bkq, *results,
+                of.slot_p, of.rows_pk, g_pm, dg_pm, np.int32(form.n_columns), db_bkq, *results,
             )  # fmt: skip
+
+    def _cast(self, array: Array, dtype: np.dtype, buffer: Buffer) -> Array:
+        """In a buffer, as what allocates is not recorded."""
+        if array.dtype == dtype:
+            return array
+        cast = buffer.take(self.device.xp, array.shape, dtype)
+        cast[...] = array
+        return cast
 
     def _feature_shape(self, c_bkr: Array) -> tuple[Any, ...]:
         form = self.form
@@ -127,7 +135,7 @@ class MomentStage:
         n_rows_tb = room.n_rows_tb.take(xp, (chunk.n_types, chunk.n), np.int32)
         empty_tb = room.empty_tb.take(xp, (form.n_sel, chunk.n), np.int32)
         slot_p = room.slot_p.take(xp, (chunk.n_slots,), np.int32)
-        rows_kp = room.rows_kp.take(xp, (4, chunk.n_slots), form.dtype)
+        rows_pk = room.rows_pk.take(xp, (chunk.n_slots, 4), form.dtype)
         n_fading = chunk.n_slots if form.fading else 0
         fade_up = room.fade_up.take(xp, (2, n_fading), form.dtype)
         piece_p = room.piece_p.take(xp, (chunk.n_slots,), np.int32)
@@ -136,11 +144,11 @@ class MomentStage:
             self._kernels, "environment", kernels.warps(chunk.n), chunk.positions_ac,
             chunk.neighbours_p, chunk.members_b, *chunk.sizes, chunk.offsets_g, *form.selects,
             *form.switch, form.shift_k, form.scale_k, np.int32(form.tabulated), form.lookup_tu,
-            form.cells_tu, form.pieces_h, form.first_h, n_rows_tb, empty_tb, slot_p, rows_kp,
+            form.cells_tu, form.pieces_h, form.first_h, n_rows_tb, empty_tb, slot_p, rows_pk,
             form.fading, form.fade_radius, fade_up, piece_p, x_p, self._adds, chunk.gradients_pc,
             chunk.totals,
         )  # fmt: skip
-        return _Rows(n_rows_tb, empty_tb, slot_p, rows_kp, fade_up, piece_p, x_p)
+        return _Rows(n_rows_tb, empty_tb, slot_p, rows_pk, fade_up, piece_p, x_p)
 
     def _embed_all(
         self, chunk: ChunkArrays, room: MomentRoom, of: _Rows
@@ -151,12 +159,13 @@ class MomentStage:
         b_bkq = room.b_bkq.take(device.xp, (n, 4, form.n_columns), form.dtype)
         embedded: list[_Embedded] = []
         if form.tabulated:
+            fading = "fading_" if form.fading else ""
             device.launch(
-                self._kernels, "moment_by_tables", warps, *chunk.sizes, *rows, of.empty_tb,
-                np.int32(form.n_sel), of.rows_kp, form.fading, of.fade_up, of.piece_p, of.x_p,
-                form.blocks_tu, form.starts_tu, form.coefficients, form.padding,
-                form.empty_blocks, np.int32(len(form.empty_blocks)), np.int32(form.n_columns),
-                b_bkq,
+                self._kernels, f"moment_by_{fading}tables", warps, np.int32(n),
+                np.int32(chunk.n_types), *rows, of.empty_tb, np.int32(form.n_sel), of.rows_pk,
+                of.fade_up, of.piece_p, of.x_p, form.blocks_tu, form.starts_tu, form.coefficients,
+                form.padding, form.empty_blocks, np.int32(len(form.empty_blocks)),
+                np.int32(form.n_columns), b_bkq,
             )  # fmt: skip
         elif not form.nets:
             b_bkq[...] = 0
@@ -164,13 +173,13 @@ class MomentStage:
         for net in form.nets:
             alone = not net.layers  # empty slots, without neighbours
             start, end = (0 if alone else chunk.first_slot_of(net.neighbour + k) for k in (0, 1))
-            g_pm, dg_pm = self._embed(net, of.rows_kp[0, start:end], room)
+            g_pm, dg_pm = self._embed(net, of.rows_pk[start:end, 0], room)
             if net.fading_gate_m is not None:
                 self._fade(net.fading_gate_m, of.fade_up[:, start:end], g_pm, dg_pm, room)
             device.launch(
                 self._kernels, "moment_by_net", warps, np.int32(n),
-                np.int32(-1 if alone else net.neighbour), np.int32(chunk.n_slots), np.int32(start),
-                *rows, of.empty_tb[net.neighbour if form.n_sel > 1 else 0], of.rows_kp, g_pm,
+                np.int32(-1 if alone else net.neighbour), np.int32(start), *rows,
+                of.empty_tb[net.neighbour if form.n_sel > 1 else 0], of.rows_pk, g_pm,
                 np.int32(form.n_columns), net.padding_km, form.dtype.type(form.divisor),
                 np.int32(added), b_bkq,
             )  # fmt: skip
@@ -188,14 +197,14 @@ class MomentStage:
         for k, layer in enumerate(net.layers):
             width = layer.weight_io.shape[1]
             z_po = room.net_z_po.take(xp, (2 * n, width), dtype)
-            xp.matmul(x_pi, layer.weight_io, out=z_po)
+            self.device.multiply(x_pi, layer.weight_io, z_po)
             last = k == len(net.layers) - 1
             kept = room.g_tpm.setdefault(net.neighbour, Buffer())
             y_po = (kept if last else room.net_y_po[k % 2]).take(xp, (2 * n, width), dtype)
             self.device.launch(
-                self._kernels, "embedding_layer", kernels.blocks(n * width), z_po, x_pi,
-                layer.joins, layer.n_joined, np.int32(width), np.int64(n * width), layer.bias_o,
-                layer.idt_o, *layer.activation, y_po,
+                self._kernels, "embedding_layer", kernels.warps(n), z_po, x_pi, layer.joins,
+                np.int32(x_pi.shape[1]), np.int32(n), np.int32(width), layer.bias_o, layer.idt_o,
+                *layer.activation, y_po,
             )  # fmt: skip
             x_pi = y_po
         if net.factor_m is not None:

@@ -26,7 +26,7 @@ __device__ __forceinline__ int cell_along(const Grid &grid, int c, double x)
 }
 
 // Cell of each atom, one thread per atom; atoms that the model does not see are put behind all cells.
-KERNEL cells(const double *__restrict__ positions_ac, const int *__restrict__ types_a, int n_all,
+KERNEL(1) cells(const double *__restrict__ positions_ac, const int *__restrict__ types_a, int n_all,
              const double *__restrict__ grid_reals, const int *__restrict__ grid_ints, int *__restrict__ cell_a)
 {
   const index_t a = this_thread();
@@ -69,30 +69,35 @@ __device__ __forceinline__ void visit_neighbours(
     }
 }
 
-// Neighbours of each centre by element, counts_tb; members_b are the centres' atoms.
-KERNEL count_neighbours(const int *__restrict__ members_b, int n_b, const double *__restrict__ positions_ac,
+// Neighbours of each centre by element, counts_tb, and how often each atom is one, counts_a; members_b are the
+// centres' atoms.
+KERNEL(1) count_neighbours(const int *__restrict__ members_b, int n_b, const double *__restrict__ positions_ac,
                         const double *__restrict__ grid_reals, const int *__restrict__ grid_ints,
                         const int *__restrict__ first_h, const double *__restrict__ sorted_positions_ac,
                         const int *__restrict__ sorted_types_a, const int *__restrict__ sorted_atoms_a,
-                        const int *__restrict__ excluded_t, double cutoff2, int *__restrict__ counts_tb)
+                        const int *__restrict__ excluded_t, double cutoff2, int *__restrict__ counts_tb,
+                        int *__restrict__ counts_a)
 {
   const int b = this_warp();
   if (b >= n_b) return;
   const Grid grid = read_grid(grid_reals, grid_ints);
   visit_neighbours(members_b[b], positions_ac, grid, first_h, sorted_positions_ac, sorted_types_a,
-                   sorted_atoms_a, excluded_t, cutoff2, [&](bool within, int, int type) {
-                     if (within) atomicAdd(&counts_tb[(index_t) type * n_b + b], 1);
+                   sorted_atoms_a, excluded_t, cutoff2, [&](bool within, int atom, int type) {
+                     if (!within) return;
+                     atomicAdd(&counts_tb[(index_t) type * n_b + b], 1);
+                     atomicAdd(&counts_a[atom], 1);
                    });
 }
 
-// The list itself: neighbours and centres by slot. cursors_tb holds the blocks' first slots at first,
-// and is used up.
-KERNEL fill_neighbours(const int *__restrict__ members_b, int n_b, const double *__restrict__ positions_ac,
+// The list itself, neighbours by slot, and the reverse list: slots by neighbour, in no order yet. cursors_tb holds
+// the blocks' first slots at first, cursors_a the first places in the reverse list; both are used up.
+KERNEL(1) fill_neighbours(const int *__restrict__ members_b, int n_b, const double *__restrict__ positions_ac,
                        const double *__restrict__ grid_reals, const int *__restrict__ grid_ints,
                        const int *__restrict__ first_h, const double *__restrict__ sorted_positions_ac,
                        const int *__restrict__ sorted_types_a, const int *__restrict__ sorted_atoms_a,
                        const int *__restrict__ excluded_t, double cutoff2, index_t *__restrict__ cursors_tb,
-                       int *__restrict__ neighbours_p, int *__restrict__ centres_p)
+                       int *__restrict__ neighbours_p, unsigned *__restrict__ cursors_a,
+                       unsigned *__restrict__ reverse_p)
 {
   const int b = this_warp();
   if (b >= n_b) return;
@@ -110,11 +115,38 @@ KERNEL fill_neighbours(const int *__restrict__ members_b, int n_b, const double 
                        if (within && type == t) {
                          const index_t slot = cursor + __popc(same & ((1u << lane) - 1));
                          neighbours_p[slot] = atom;
-                         centres_p[slot] = i;
+                         reverse_p[atomicAdd(&cursors_a[atom], 1u)] = (unsigned) slot;
                        }
                        if (lane == 0) cursors_tb[(index_t) t * n_b + b] = cursor + __popc(same);
                        __syncwarp();
                        left &= ~same;
                      }
                    });
+}
+
+// Puts the slots of each atom's reverse list in ascending order, in place: the order in which atomics filled it
+// leaves no trace. Bitonic, all comparators point the same way, so that what lies behind the end need not exist.
+KERNEL(8) sort_reverse(int n_all, const index_t *__restrict__ reverse_offsets_a, unsigned *__restrict__ reverse_p)
+{
+  const int a = this_warp();
+  if (a >= n_all) return;
+  const index_t begin = reverse_offsets_a[a];
+  const int n = (int) (reverse_offsets_a[a + 1] - begin);
+  unsigned *slots = reverse_p + begin;
+  int padded = 1;
+  while (padded < n) padded *= 2;
+  for (int size = 2; size <= padded; size *= 2)
+    for (int half = size / 2; half > 0; half /= 2) {
+      for (int pair = this_lane(); pair < padded / 2; pair += WARP) {
+        const int low = 2 * pair - (pair & (half - 1));
+        const int high = half == size / 2 ? low ^ (size - 1) : low + half;
+        if (high >= n) continue;
+        const unsigned one = slots[low], other = slots[high];
+        if (one > other) {
+          slots[low] = other;
+          slots[high] = one;
+        }
+      }
+      __syncwarp();
+    }
 }

@@ -10,6 +10,11 @@ from typing import Any
 from lmp_dp.engine.neighbourhood import Array
 
 
+def with_headroom(size: int) -> int:
+    """What is allocated for so much: lists that grow a little do not move everything."""
+    return size + size // 16
+
+
 class Buffer:
     """One array of a room, under its name there."""
 
@@ -26,20 +31,27 @@ class Buffer:
         size = math.prod(shape)
         if self._memory is None or self._memory.size < size or self._memory.dtype != dtype:
             self._memory = None  # first, so that the new one may have its memory
-            self._memory = xp.empty(size, dtype)
+            self._memory = xp.empty(with_headroom(size), dtype)
         return self._memory[:size].reshape(shape)
+
+
+@dataclass(frozen=True)
+class ListRoom:
+    """What lists have for each slot."""
+
+    neighbours_p: Buffer = field(default_factory=Buffer)  # int32
+    reverse_p: Buffer = field(default_factory=Buffer)  # uint32
 
 
 @dataclass(frozen=True)
 class StepRoom:
     """What a step reads and writes, besides the lists."""
 
-    positions_ac: Buffer = field(default_factory=Buffer)  # float64
-    forces_ac: Buffer = field(default_factory=Buffer)  # float64
-    energies_a: Buffer = field(default_factory=Buffer)  # float64
-    virials_ncc: Buffer = field(default_factory=Buffer)  # (n_centres, 3, 3) float64
+    up: Buffer = field(default_factory=Buffer)  # bytes: positions, and parameters of atoms
+    down: Buffer = field(default_factory=Buffer)  # float64: `chunk.Packed`
     gradients_pc: Buffer = field(default_factory=Buffer)  # (n_slots, 3) float64
     totals: Buffer = field(default_factory=Buffer)  # (2,) uint64: dropped, beyond the tables
+    partial: Buffer = field(default_factory=Buffer)  # float64: of blocks (sums.cu)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class MomentRoom:
     n_rows_tb: Buffer = field(default_factory=Buffer)
     empty_tb: Buffer = field(default_factory=Buffer)
     slot_p: Buffer = field(default_factory=Buffer)
-    rows_kp: Buffer = field(default_factory=Buffer)
+    rows_pk: Buffer = field(default_factory=Buffer)
     fade_up: Buffer = field(default_factory=Buffer)  # fade and its slope, where there is any
     piece_p: Buffer = field(default_factory=Buffer)
     x_p: Buffer = field(default_factory=Buffer)
@@ -65,6 +77,9 @@ class MomentRoom:
     dfeatures_bi: Buffer = field(default_factory=Buffer)  # where there are several forms
     dc_bkr: Buffer = field(default_factory=Buffer)
     db_bkq: Buffer = field(default_factory=Buffer)
+    # where the fitting net's precision is another one
+    cast_c_bkr: Buffer = field(default_factory=Buffer)
+    cast_dc_bkr: Buffer = field(default_factory=Buffer)
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,7 @@ class LayerRoom:
 class Room:
     """All memory that steps reuse."""
 
+    lists: ListRoom = field(default_factory=ListRoom)
     step: StepRoom = field(default_factory=StepRoom)
     # by the place of the form; the features and their gradient of all forms, where they are several
     moments: dict[int, MomentRoom] = field(default_factory=dict)

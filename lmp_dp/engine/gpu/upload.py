@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from lmp_dp.engine.activation import GELU_CUBIC, GELU_SCALE, silut_constants
 from lmp_dp.engine.folded_fitting import FoldedFitting
 from lmp_dp.engine.forms import Block, Moment
+from lmp_dp.engine.gpu.device import Device
 from lmp_dp.engine.neighbourhood import Array
 from lmp_dp.model.network import Layer, Network
 
@@ -25,20 +26,18 @@ _ACTIVATIONS = (
     "silut",
     "linear",
 )
-#: Bytes of a sector of memory: lines of coefficients begin at one.
+#: Bytes of a sector of memory: columns of B are counted in them.
 _SECTOR = 32
+#: Functions whose coefficients lie together: `HALF_PASS` of functions.cu.
+_TILE = 32
 
 
 @dataclass(frozen=True)
 class DeviceLayer:
-    """A layer on the device.
-
-    `joins` counts how often its input is added, of which the first `n_joined` columns are meant.
-    """
+    """A layer on the device; `joins` counts how often its input is added."""
 
     activation: tuple[np.int32, Array]
     joins: np.int32
-    n_joined: np.int32
     weight_io: Array
     weight_oi: Array
     bias_o: Array
@@ -77,7 +76,7 @@ class DeviceMoment:
         Of blocks of empty slots alone: element or -1, columns, the first one of B, first padding.
     """
 
-    def __init__(self, device: Any, moment: Moment) -> None:
+    def __init__(self, device: Device, moment: Moment) -> None:
         upload = device.upload
         selection = moment.selection
         self.selection, self.dtype = selection, moment.dtype
@@ -115,7 +114,7 @@ class DeviceMoment:
             [] if moment.tabulated else [_net(device, of, moment.dtype) for of in moment.blocks]
         )
 
-    def _upload_splines(self, device: Any, moment: Moment) -> tuple[int, np.ndarray | None]:
+    def _upload_splines(self, device: Device, moment: Moment) -> tuple[int, np.ndarray | None]:
         """Splines of all neighbour elements; returns the columns of B, and K with rows for all."""
         n_types, dtype = len(moment.selection.fate_t), moment.dtype
         lookup_tu, cells_tu = np.zeros((n_types, 3)), np.zeros((n_types, 2), np.int32)
@@ -141,7 +140,7 @@ class DeviceMoment:
                 cells_tu[t] = len(splines.pieces_h), sum(map(len, arrays[0]))
                 parts = (
                     splines.pieces_h, splines.first_h[:-1],
-                    np.pad(splines.coefficients_veq, ((0, 0), (0, 0), extra)).ravel(),
+                    _tiled(splines.coefficients_veq).ravel(),
                     splines.slope_v,
                 )  # fmt: skip
                 for array, part in zip(arrays, parts, strict=False):
@@ -170,7 +169,14 @@ class DeviceMoment:
         return slots * per_slot + 8 * (2 * self.n_features + 16 * max(self.n_columns, self.rank))
 
 
-def _net(device: Any, block: Block, dtype: np.dtype) -> DeviceNet:
+def _tiled(coefficients_veq: np.ndarray) -> np.ndarray:
+    """Coefficients in tiles of functions, (pieces, tiles, exponents, functions of a tile)."""
+    n_pieces, n_exponents, n = coefficients_veq.shape
+    padded_veq = np.pad(coefficients_veq, ((0, 0), (0, 0), (0, -n % _TILE)))
+    return padded_veq.reshape(n_pieces, n_exponents, -1, _TILE).swapaxes(1, 2)
+
+
+def _net(device: Device, block: Block, dtype: np.dtype) -> DeviceNet:
     net, gate_m = block.functions, block.gate_m
     return DeviceNet(
         block.neighbour,
@@ -184,23 +190,37 @@ def _net(device: Any, block: Block, dtype: np.dtype) -> DeviceNet:
 class DeviceFitting:
     """A `FoldedFitting`: hidden layers, and the linear last one.
 
+    Where there is no hidden layer the last one takes that place, with 1 behind it.
+
     Attributes
     ----------
     constant : float
-        Bias of the last layer and of the element (eV).
+        Bias of the last layer and of the element, less the vacuum's energy if all atoms have the
+        same (eV).
+    vacuum : callable or None
+        `FoldedFitting.vacuum`, where that takes parameters.
     """
 
-    def __init__(self, device: Any, fitting: FoldedFitting) -> None:
+    def __init__(self, device: Device, fitting: FoldedFitting) -> None:
         *hidden, last = fitting.net.layers
-        self.dtype, self.vacuum = fitting.dtype, fitting.vacuum
+        last_o = last.weight_io[:, 0]
+        if not hidden:
+            hidden, last_o = [replace(last, bias_o=0 * last.bias_o)], np.ones(1, fitting.dtype)
+        self.dtype = fitting.dtype
+        n_parameters = len(fitting.parameter_weight_fo)
         self.layers = [_uploaded(device, layer) for layer in hidden]
         self.parameter_weight_fo = device.upload(np.ascontiguousarray(fitting.parameter_weight_fo))
-        self.last_o = device.upload(np.ascontiguousarray(last.weight_io[:, 0]))
+        self.last_o = device.upload(np.ascontiguousarray(last_o))
         self.constant = float(last.bias_o[0]) + fitting.bias
-        self.bytes_per_centre = 8 * 3 * sum(layer.weight_io.shape[1] for layer in hidden)
+        self.vacuum = fitting.vacuum if fitting.vacuum_net and n_parameters else None
+        if not n_parameters:
+            self.constant -= float(fitting.vacuum(np.zeros((1, 0)))[0])
+        # y, slope and dE/dy of all but the last one, which has y only
+        widths = [layer.weight_io.shape[1] for layer in hidden]
+        self.bytes_per_centre = 8 * (3 * sum(widths) - 2 * widths[-1])
 
 
-def _uploaded(device: Any, layer: Layer) -> DeviceLayer:
+def _uploaded(device: Device, layer: Layer) -> DeviceLayer:
     kind, _, threshold = layer.activation.partition(":")
     constant_u = np.zeros(3)
     if kind in GELU_CUBIC:
@@ -211,7 +231,6 @@ def _uploaded(device: Any, layer: Layer) -> DeviceLayer:
     return DeviceLayer(
         activation=(np.int32(_ACTIVATIONS.index(kind)), device.upload(constant_u)),
         joins=np.int32(("replace", "add", "double").index(layer.joins)),
-        n_joined=np.int32(len(layer.weight_io)),
         weight_io=device.upload(np.ascontiguousarray(layer.weight_io)),
         weight_oi=device.upload(np.ascontiguousarray(layer.weight_io.T)),
         bias_o=device.upload(layer.bias_o),

@@ -29,7 +29,7 @@ CHUNK_BYTES = 128 * 2**20
 class ReferenceEngine:
     """Evaluates a model with the array namespace `xp` (``numpy`` or ``cupy``)."""
 
-    builds_lists = False
+    builds_lists = checks_finite = False
 
     def __init__(self, model: DeepPotential, xp: ModuleType = np) -> None:
         self.seconds: dict[str, float] = {}

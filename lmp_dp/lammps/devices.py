@@ -1,0 +1,52 @@
+"""Which device a rank takes, and whether it takes one that it was not told to."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from lmp_dp.engine import backends
+from lmp_dp.errors import BackendError
+from lmp_dp.lammps.bridge import Run
+
+
+class Choice(NamedTuple):
+    """The device of a rank, as the log names it, and what the user should know; or empty."""
+
+    name: str = ""
+    remark: str = ""
+
+
+def choose(run: Run, options: dict[str, Any]) -> Choice:
+    """The device of this rank, as ``options["device"]``.
+
+    Ranks of a node take its devices in turn; none makes a context on another's. Backend "auto"
+    becomes cpu where ranks would have to share devices, or the device does not pass its self-test.
+
+    Raises
+    ------
+    BackendError
+        Backend gpu was asked for, and CuPy or a device is missing.
+    """
+    automatic = options.get("backend", "auto") == "auto"
+    if not automatic and options["backend"] != "gpu":
+        return Choice()
+    from lmp_dp.engine.gpu import device as cuda_device
+
+    try:
+        count = cuda_device.device_count()
+    except BackendError:
+        if automatic:
+            return Choice()
+        raise
+    node = os.uname().nodename
+    index = options["device"] = run.local_rank % count
+    shared = f"{run.local_size} ranks of {node} share {count} GPU(s)"
+    if automatic:
+        reason = shared if run.local_size > count else backends.automatic(index)[1]
+        if reason:
+            options["backend"] = "cpu"
+            return Choice(remark=f"backend auto is cpu: {reason}")
+    name = f"{node} -> GPU {index} ({cuda_device.device_name(index)})"
+    remark = f"{shared}: one rank per GPU is faster" if run.local_size > count else ""
+    return Choice(name, remark)
