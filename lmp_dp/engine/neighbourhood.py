@@ -37,7 +37,8 @@ class Neighbourhood:
         Number of the lists: types, centres and lists are those of earlier calls with the same
         number. 0 stands for new ones.
     skin : float
-        How much longer than the cutoff the lists are (Å).
+        How much longer than the cutoff the lists are (Å); those that an engine builds itself, from
+        these positions.
     fparam_f : (n_fparam,) float64, optional
         Parameters of the frame, of models that take them.
     aparam_af : (n_local, n_aparam) float64, optional

@@ -11,7 +11,7 @@ from lmp_dp.lammps.bridge import Run
 
 
 class Choice(NamedTuple):
-    """The device of a rank, as the log names it, and what the user should know; or empty."""
+    """What the log says of a rank in its table of devices, and a remark; or empty."""
 
     name: str = ""
     remark: str = ""
@@ -42,11 +42,13 @@ def choose(run: Run, options: dict[str, Any]) -> Choice:
     node = os.uname().nodename
     index = options["device"] = run.local_rank % count
     shared = f"{run.local_size} ranks of {node} share {count} GPU(s)"
-    if automatic:
-        reason = shared if run.local_size > count else backends.automatic(index)[1]
-        if reason:
-            options["backend"] = "cpu"
-            return Choice(remark=f"backend auto is cpu: {reason}")
+    if automatic and run.local_size > count:
+        options["backend"] = "cpu"
+        return Choice(remark=f"backend auto is cpu: {shared}")
+    if automatic and (reason := backends.automatic(index)[1]):
+        options["backend"] = "cpu"
+        # remarks are the first rank's alone, other ranks may be on other devices
+        return Choice(f"{node}, backend cpu: {reason}", f"backend auto is cpu: {reason}")
     name = f"{node} -> GPU {index} ({cuda_device.device_name(index)})"
     remark = f"{shared}: one rank per GPU is faster" if run.local_size > count else ""
     return Choice(name, remark)

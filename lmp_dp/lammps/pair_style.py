@@ -55,7 +55,7 @@ class PairStyle:
         device = devices.choose(shared.run, options)
         self.ensemble = Ensemble(shared, self.arguments)
         self.potential = self.ensemble.potentials[0]
-        if self.potential.backend == "gpu":
+        if device.name and (self.potential.backend == "gpu" or device.remark):
             shared.run.device = device.name.encode()
         if device.remark:
             self.say(None, f"pair_style dp: {device.remark}")
@@ -187,6 +187,10 @@ class PairStyle:
             self._types_a = types_a.copy()
             self._model_types_a = np.take(self._map, types_a)
 
+        # Without new lists of LAMMPS's, atoms may be half a skin from where those were made, and go
+        # as far to the other side: an engine that builds its own now (for a model that is evaluated
+        # at some steps only, or changed types) has to look twice as far.
+        skin = step.skin / units.length * (1.0 if step.rebuilt else 2.0)
         lists: tuple[Any, Any, Any] = (None, None, None)
         if not shared.run.builds_lists:
             lists = (
@@ -200,7 +204,7 @@ class PairStyle:
             step.n_local,
             *lists,
             build=self._build,
-            skin=step.skin / units.length,
+            skin=skin,
         )
         x_nc = self._x.array[: step.n_local]
         model_parameters.add(neighbourhood, shared, self.arguments, x_nc)

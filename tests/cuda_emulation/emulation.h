@@ -166,6 +166,19 @@ __forceinline__ int __all_sync(unsigned mask, int value, EMULATION_SITE)
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
+// ---- arithmetic that is never contracted: what g++ is left to itself is, as by NVIDIA's compilers
+
+inline double __dmul_rn(double a, double b)
+{
+    const volatile double product = a * b;
+    return product;
+}
+inline double __dadd_rn(double a, double b)
+{
+    const volatile double sum = a + b;
+    return sum;
+}
+
 // ---- atomics
 
 namespace emulation {

@@ -231,6 +231,16 @@ def test_mathematics():
         np.testing.assert_allclose(out, np.stack(expected, 1), rtol=4 * np.finfo(dtype).eps)
 
 
+def test_arithmetic_that_is_not_contracted():
+    body = "out[threadIdx.x] = __dadd_rn(__dmul_rn(in[threadIdx.x], in[threadIdx.x]), in[128]);"
+    device = EmulatedDevice(source_of(body, parameters="const double *in, double *out"))
+    x = np.full(129, 1 + 2.0**-30)
+    x[128] = -1 - 2.0**-29  # the square's last digit, 2^-60, is rounded away
+    out = np.empty(128)
+    device.launch(device.compile(), "test_0", 1, x, out)
+    np.testing.assert_array_equal(out, 0)
+
+
 def test_parts_of_warps_and_blocks():
     bodies = [
         # lanes that have left are not waited for

@@ -377,3 +377,85 @@ def test_without_cupy_all_ranks_say_so(cu_model: Path, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "backend gpu needs CuPy (hidden by a test)" in done.output
     assert "pip install" in done.output
+
+
+#: Two atoms swing against each other, by less than half the skin, so that lists are never made
+#: again: 8.8 Å apart at step 10, 5.2 Å at step 20; the model's cutoff is 6 Å.
+SWINGING = """
+units           metal
+atom_modify     map yes
+region          box block 0 40 0 40 0 40
+create_box      2 box
+create_atoms    1 single 16 20 20
+create_atoms    1 single 23 20 20
+mass            * 63.546
+pair_style      dp {models} backend gpu
+pair_coeff      * * Cu Cu
+neighbor        2.0 bin
+neigh_modify    every 1 delay 0 check yes
+timestep        0.001
+reset_timestep  5
+group           left id 1
+group           right id 2
+fix             1 left move wiggle -0.9 0 0 0.02
+fix             2 right move wiggle 0.9 0 0 0.02
+compute         1 all reduce max fx
+thermo          5
+thermo_style    custom step c_1
+thermo_modify   format float %.16g
+"""
+
+
+def swung(folder: Path, models: str, script: str) -> Path:
+    done = run_lammps(
+        SWINGING.format(models=models) + script,
+        folder,
+        program=("python3", str(PROGRAM), "emulated", "0", "lmp-dp", "run"),
+    )
+    assert done.output.count("Neighbor list builds = 0") == script.count("run")
+    return folder
+
+
+def test_a_model_that_is_evaluated_now_and_then_misses_no_neighbour(cu_model, tmp_path) -> None:
+    """Its lists are made within an interval of LAMMPS's; the same model twice does not deviate."""
+    folder = swung(tmp_path / "run", f"{cu_model} {cu_model} out_freq 10", "run 15\n")
+    rows = np.loadtxt(folder / "model_devi.out")
+    assert rows[:, 0].tolist() == [10, 20]
+    assert thermo(folder / "log.lammps")["c_1"][-1] > 1e-3
+    np.testing.assert_array_equal(rows[:, 1:], 0)
+
+
+def test_changed_types_miss_no_neighbour(cu_model, tmp_path) -> None:
+    """As by fix atom/swap: lists are made within an interval of LAMMPS's, from the new types."""
+    script = "run 5\nset atom 1 type 2\nrun 10 pre no\n"
+    folder = swung(tmp_path / "run", str(cu_model), script)
+    at_once = swung(tmp_path / "at_once", str(cu_model), "run 15\n")
+    last, expected = (thermo(f / "log.lammps")["c_1"][-1] for f in (folder, at_once))
+    assert expected > 1e-3
+    assert last == expected
+
+
+#: lmp-dp on a machine with two devices, of which the second fails its self-test.
+ONE_FAILS = """
+import sys
+
+from lmp_dp import cli
+from lmp_dp.engine import backends
+from lmp_dp.engine.gpu import device
+
+device.device_count = lambda: 2
+backends.automatic = lambda index: ("cpu", "forces differ") if index else ("gpu", "")
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_ranks_of_different_backends_finish(tmp_path: Path, run) -> None:
+    """LAMMPS's sums over lists at the end of a run are of all ranks: all have one, or none."""
+    command = tmp_path / "one_fails.py"
+    command.write_text(ONE_FAILS)
+    situation = replace(EMULATED, ranks=2)
+    done, folder = run(situation, "auto", str(command))
+    assert re.search(r"rank 0 -> .*GPU 0", done.output)
+    assert re.search(r"rank 1 -> .*, backend cpu: ", done.output)
+    assert "GPU 1" not in done.output
+    check_same(situation, folder, run(situation, "cpu")[1])

@@ -56,3 +56,14 @@ template <typename T> __device__ __forceinline__ T half_warp_sums(T (&values)[HA
   fold<1, 1>(values);
   return values[0];
 }
+
+struct Vector {
+  double x, y, z;
+};
+
+// Of each product and sum rounded, as the other backends do: which neighbours are as near as each other, and which of
+// them are kept, must not depend on what a compiler contracts, and one kernel must find what another one has counted.
+__device__ __forceinline__ double square(const Vector &r)
+{
+  return __dadd_rn(__dadd_rn(__dmul_rn(r.x, r.x), __dmul_rn(r.y, r.y)), __dmul_rn(r.z, r.z));
+}

@@ -298,12 +298,22 @@ def usable_cupy(backend: str) -> Any:
 def _cupy_with_device(backend: str) -> Any:
     try:
         import cupy
+
+        problem = toolkit.no_device(cupy)
     except ImportError as error:
         raise BackendError(
             f"backend {backend} needs CuPy ({error}); "
             f"install it with: {toolkit.install(13)} (or [cuda12])"
         ) from error
-    if problem := toolkit.no_device(cupy):
+    except Exception as error:
+        # an old one beside a new NumPy, or what an uninstalled one has left: it is not for backend
+        # auto to end there
+        raise BackendError(
+            f"backend {backend} needs CuPy, and what is installed of it fails "
+            f"({type(error).__name__}: {error}); install it anew with: {toolkit.install(13)} "
+            "(or [cuda12])"
+        ) from error
+    if problem:
         raise BackendError(f"backend {backend} needs a CUDA device: {problem}")
     return cupy
 

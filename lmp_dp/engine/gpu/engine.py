@@ -83,9 +83,9 @@ class GpuEngine:
         }
         self._kernels = compiled[model.descriptor.dtype]
         self._stages = [Stages(device, element, compiled) for element in elements]
-        #: The lists, and where atoms were when LAMMPS built its own of this number.
+        #: The lists, where atoms were when this number of them was new, and the skin from there.
         self._lists: DeviceLists | None = None
-        self._build, self._listed_ac = 0, None
+        self._build, self._listed_ac, self._skin = 0, None, 0.0
         self._system: System | None = None
         #: Steps since the lists were built, and from the second one on (small systems) a recording.
         self._steps = 0
@@ -155,7 +155,7 @@ class GpuEngine:
         if self._lists is not None:
             return self._arrays(sent, self._lists)
         if self._listed_ac is None:
-            self._listed_ac = sent.positions_ac.copy()
+            self._listed_ac, self._skin = sent.positions_ac.copy(), nb.skin
         # from the same positions if they were lost since: the skin counts from these
         found = self._build_lists(self._listed_ac, nb)
         arrays = self._arrays(sent, found)
@@ -323,7 +323,7 @@ class GpuEngine:
         per_centre_t: list[int] = []
         found = lists.build(
             self.device, self._kernels, self._room.lists, positions_ac, nb.types_a, nb.n_local,
-            self._rcut + nb.skin, self._excluded_tt, chunk_sizes,
+            self._rcut + self._skin, self._excluded_tt, chunk_sizes,
         )  # fmt: skip
         sizes = (chunk.n * per_centre_t[chunk.element] for chunk in found.chunks if chunk.n > 1)
         self._largest_chunk_bytes = max(sizes, default=0)

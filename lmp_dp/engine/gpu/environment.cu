@@ -48,10 +48,6 @@ __device__ __forceinline__ const Row &row_at(const REAL *rows_pk, int p)
   return reinterpret_cast<const Row *>(rows_pk)[p];
 }
 
-struct Vector {
-  double x, y, z;
-};
-
 __device__ __forceinline__ Vector displacement(const double *__restrict__ positions_ac, int i, int j)
 {
   const double *from = positions_ac + 3 * (index_t) i, *to = positions_ac + 3 * (index_t) j;
@@ -61,8 +57,6 @@ __device__ __forceinline__ Vector displacement(const double *__restrict__ positi
   r.z = to[2] - from[2];
   return r;
 }
-
-__device__ __forceinline__ double square(const Vector &r) { return r.x * r.x + r.y * r.y + r.z * r.z; }
 
 // What becomes of a neighbour within the cutoff (lmp_dp.engine.selection.Fate).
 enum Fate { ROW = 0, ABSENT = 1, HIDDEN = 2, EMPTY = 3 };

@@ -58,11 +58,11 @@ __device__ __forceinline__ void visit_neighbours(
         bool within = false;
         int atom = -1, type = -1;
         if (at < end) {
-          const double dx = sorted_positions_ac[3 * at] - xi, dy = sorted_positions_ac[3 * at + 1] - yi,
-                       dz = sorted_positions_ac[3 * at + 2] - zi;
+          const Vector r = {sorted_positions_ac[3 * at] - xi, sorted_positions_ac[3 * at + 1] - yi,
+                            sorted_positions_ac[3 * at + 2] - zi};
           atom = sorted_atoms_a[at];
           type = sorted_types_a[at];
-          within = atom != i && dx * dx + dy * dy + dz * dz <= cutoff2 && !excluded_t[type];
+          within = atom != i && square(r) <= cutoff2 && !excluded_t[type];
         }
         visit(within, atom, type);
       }

@@ -182,7 +182,11 @@ void PairDP::init_style()
   refuse_exclusions();
   refuse_groups();
 
-  if (!shared.run.builds_lists) neighbor->add_request(this, NeighConst::REQ_FULL);
+  // All ranks or none: LAMMPS's sums at the end of a run wait for those without a list. With backend
+  // auto, ranks may differ (a device that fails its self-test, a node without one).
+  int mine = !shared.run.builds_lists, any;
+  MPI_Allreduce(&mine, &any, 1, MPI_INT, MPI_MAX, world);
+  if (any) neighbor->add_request(this, NeighConst::REQ_FULL);
   flat_of = nullptr;
   flat_build = -1;
 

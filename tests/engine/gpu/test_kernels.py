@@ -130,6 +130,11 @@ def test_nvrtc(compiled, architecture, precision):
     assert BLOCKS[precision].items() <= wanted.items()
     fitting = {name: blocks_that_fit(used) for name, used in registers.items()}
     assert {name: blocks for name, blocks in fitting.items() if blocks < wanted[name]} == {}
+    # whose distances must be the same bits: what one has counted, the other one fills in
+    for name in ("count_neighbours", "fill_neighbours"):
+        (body,) = re.findall(rf"\.entry {name}\(.*?^}}", ptx, re.DOTALL | re.MULTILINE)
+        assert "mul.rn.f64" in body
+        assert "fma." not in body
 
 
 @pytest.mark.skipif(NVCC is None, reason="nvcc is not installed; NVRTC compiles the same source")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,18 @@ def test_lanes_in_any_order_choose_the_same(case: str, monkeypatch) -> None:
         np.testing.assert_array_equal(result.forces, results[0].forces)
 
 
+@pytest.mark.parametrize("spacing", [1.3, 1.7])
+def test_which_neighbours_are_as_near_does_not_depend_on_the_compiler(
+    spacing: float, monkeypatch
+) -> None:
+    """In a crystal, whose shells differ by rounding alone: products and sums are not contracted."""
+    monkeypatch.setitem(CASES, "crystal", {"sel_t": np.array([7, 11])})
+    grid = np.stack(np.meshgrid(*[np.arange(6)] * 3), -1).reshape(-1, 3)
+    types = np.random.default_rng(4).integers(0, 2, len(grid))
+    crystal = spacing * grid, types, 6 * spacing * np.eye(3)
+    check(model_of("crystal"), True, monkeypatch, crystal)
+
+
 def crowded() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Positions, types and cell with more neighbours than slots, if these are few."""
     rng = np.random.default_rng(2)
@@ -107,10 +121,10 @@ def crowded() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return positions, rng.integers(0, 2, len(positions)), cell
 
 
-def check(model: DeepPotential, overflows: bool, monkeypatch) -> None:
-    """As the reference has it, in a crowded cell."""
+def check(model: DeepPotential, overflows: bool, monkeypatch, atoms: Any = None) -> None:
+    """As the reference has it, in a crowded cell or for other atoms."""
     monkeypatch.setattr(cuda_device, "CudaDevice", lambda _index: EmulatedDevice())
-    arguments = crowded()
+    arguments = atoms or crowded()
     potentials = [
         Potential(model, backend=backend, sel="ignore", table="ignore")
         for backend in ("reference", "gpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -124,6 +125,14 @@ def test_auto_says_why_a_device_that_is_there_is_not_used(monkeypatch):
     assert name == "cpu"
     assert NO_CUBLAS in reason
     assert EXTRA_12 in reason
+
+
+def test_a_broken_cupy_is_no_error_of_auto(monkeypatch):
+    """A folder that an uninstalled one has left is imported, as a namespace without anything."""
+    monkeypatch.setitem(sys.modules, "cupy", ModuleType("cupy"))
+    assert backends.automatic() == ("cpu", "")
+    with pytest.raises(BackendError, match=r"fails \(AttributeError: .*cuda.*install it anew"):
+        device.device_count()
 
 
 def test_machine_code_is_made_as_for_a_device(monkeypatch):
