@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -75,6 +75,17 @@ class Splines:
 ALL = -1
 
 
+class OfBlocks:
+    """A form whose functions come in blocks, each of one neighbour element, or of two."""
+
+    blocks: tuple[Any, ...]
+
+    @property
+    def tabulated(self) -> bool:
+        """True if the functions are splines."""
+        return any(isinstance(block.functions, Splines) for block in self.blocks)
+
+
 @dataclass(frozen=True)
 class Block:
     """What neighbours of one element add to B, and their empty slots.
@@ -108,7 +119,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Moment:
+class Moment(OfBlocks):
     """The form of descriptors that are quadratic in moments of the environment.
 
     Attributes
@@ -148,11 +159,6 @@ class Moment:
         return any(block.fades or block.gate_m is not None for block in self.blocks)
 
     @property
-    def tabulated(self) -> bool:
-        """True if the functions are splines."""
-        return any(isinstance(block.functions, Splines) for block in self.blocks)
-
-    @property
     def n_features(self) -> int:
         """Number of features S_ab, b < n_axis, b <= a < rank."""
         return self.rank * self.n_axis - self.n_axis * (self.n_axis - 1) // 2
@@ -178,7 +184,7 @@ class AngularBlock:
 
 
 @dataclass(frozen=True)
-class Angular:
+class Angular(OfBlocks):
     """The form of descriptors that are sums over pairs of neighbours.
 
     Attributes
@@ -200,11 +206,6 @@ class Angular:
     blocks: tuple[AngularBlock, ...]
     n_features: int
     dtype: np.dtype
-
-    @property
-    def tabulated(self) -> bool:
-        """True if the functions are splines."""
-        return any(isinstance(block.functions, Splines) for block in self.blocks)
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class RadialBlock:
 
 
 @dataclass(frozen=True)
-class Radial:
+class Radial(OfBlocks):
     """The form of descriptors that are sums over neighbours.
 
     Attributes
@@ -251,11 +252,6 @@ class Radial:
     blocks: tuple[RadialBlock, ...]
     n_features: int
     dtype: np.dtype
-
-    @property
-    def tabulated(self) -> bool:
-        """True if the functions are splines."""
-        return any(isinstance(block.functions, Splines) for block in self.blocks)
 
 
 @dataclass(frozen=True)
