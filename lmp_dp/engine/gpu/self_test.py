@@ -2,7 +2,7 @@
 
 Small random models, with nets and with tables, in both precisions; three steps on one neighbour
 list, of which the second is recorded and the third replayed. A device that has passed is remembered
-(`cache_folder`); one that has not is tried again at the next start.
+(`cache_folder`); one that has not is tried again by the next process.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _RCUT, _SKIN, _EDGE, _N_ATOMS, _STEPS = 3.5, 0.5, 7.0, 24, 3
 _TOLERANCE = {"float64": 1e4 * 2.0**-53, "float32": 1e3 * 2.0**-24}
 
 
-#: Of devices that have passed in this process, where no folder keeps it.
-_passed: set[str] = set()
+#: What was found in this process, of devices by all that decides it.
+_found: dict[str, str] = {}
 
 
 def failure(index: int) -> str:
@@ -55,15 +55,13 @@ def _failure(device: Device) -> str:
     sources = digest_of_sources("engine", "model")
     key = hashlib.sha256(f"{facts} {sources}".encode()).hexdigest()[:32]
     entry = folder and folder / key
-    if key in _passed or (entry and entry.exists()):
-        return ""
-    found = next(_failures(device), "")
-    if not found:
-        _passed.add(key)
-        if entry:
+    if key not in _found:
+        passed = entry is not None and entry.exists()
+        _found[key] = "" if passed else next(_failures(device), "")
+        if entry and not passed and not _found[key]:
             with suppress(OutputError):  # a full disk, say: the next start tests again
                 files.write(entry, f"passed: {facts}\n".encode())
-    return found
+    return _found[key]
 
 
 def _failures(device: Device) -> Iterator[str]:

@@ -30,7 +30,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[EmulatedDevice
     monkeypatch.setattr(cuda_device, "CudaDevice", make)
     monkeypatch.setattr(cuda_device, "device_count", lambda: 1)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(self_test, "_passed", set())
+    monkeypatch.setattr(self_test, "_found", {})
     return devices
 
 
@@ -49,7 +49,7 @@ def test_auto_is_gpu_on_a_device_that_passes(made) -> None:
 @pytest.mark.gpu
 def test_auto_takes_this_device(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(self_test, "_passed", set())
+    monkeypatch.setattr(self_test, "_found", {})
     assert backends.automatic() == ("gpu", "")
     (entry,) = (tmp_path / self_test.FOLDER).iterdir()
     assert cuda_device.CudaDevice(0).identity in entry.read_text()
@@ -81,7 +81,7 @@ def test_a_device_is_tested_once(made, tmp_path: Path, monkeypatch) -> None:
     # nets and tables, all that a step of them needs
     assert {"moment_by_tables", "gradients_by_tables", "moment_by_net", "features"} <= kernels
     assert self_test.failure(0) == ""
-    monkeypatch.setattr(self_test, "_passed", set())  # another process
+    monkeypatch.setattr(self_test, "_found", {})  # another process
     assert self_test.failure(0) == ""
     assert [launches(device) for device in made] == [of_test, 0, 0]
     monkeypatch.setattr(EmulatedDevice, "identity", "another driver")
@@ -112,7 +112,10 @@ def test_wrong_products_are_found(made, monkeypatch, tmp_path, precision, off, l
         potential = Potential(small_model(), sel="ignore")
     assert potential.backend == "cpu"
     assert not list((tmp_path / self_test.FOLDER).iterdir())
-    monkeypatch.setattr(EmulatedDevice, "multiply", multiply)  # tried again at the next start
+    monkeypatch.setattr(EmulatedDevice, "multiply", multiply)
+    assert "differ" in self_test.failure(0)  # asked once
+    assert launches(made[-1]) == 0
+    monkeypatch.setattr(self_test, "_found", {})  # another process
     assert self_test.failure(0) == ""
 
 
