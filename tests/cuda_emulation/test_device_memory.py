@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cuda_emulation.device_memory import DeviceArray
-from cuda_emulation.emulated_device import EmulatedDevice, KernelError
+from cuda_emulation.device_memory import DeviceArray, KernelError
+from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp.engine.gpu.device import CaptureRefused, CudaDevice
 
 HOST = np.arange(9.0).reshape(3, 3)

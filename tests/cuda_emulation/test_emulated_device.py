@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cuda_emulation.emulated_device import EmulatedDevice, KernelError
+from cuda_emulation.device_memory import KernelError
+from cuda_emulation.emulated_device import EmulatedDevice
 from lmp_dp.engine.gpu.device import CaptureRefused
 
 LANES = np.arange(32)

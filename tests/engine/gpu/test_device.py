@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cuda_emulation.compiled_kernels import cublas
 from cuda_emulation.device_memory import DeviceArray
-from cuda_emulation.emulated_device import EmulatedDevice, aligned, cublas
+from cuda_emulation.emulated_device import EmulatedDevice, aligned
 from lmp_dp.engine.gpu import device as cuda_device
 from lmp_dp.engine.gpu.device import CaptureRefused, CudaDevice
 from lmp_dp.errors import BackendError

@@ -8,8 +8,9 @@ import gc
 import numpy as np
 import pytest
 
+from cuda_emulation.compiled_kernels import cublas
 from cuda_emulation.device_memory import DeviceArray
-from cuda_emulation.emulated_device import CAPTURING, WORKSPACE, EmulatedDevice, aligned, cublas
+from cuda_emulation.emulated_device import CAPTURING, WORKSPACE, EmulatedDevice, aligned
 from lmp_dp.engine.gpu import products
 from lmp_dp.engine.gpu.device import Device
 from lmp_dp.engine.gpu.products import Products
