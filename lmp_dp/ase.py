@@ -110,7 +110,9 @@ class LmpDP(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(-found.virial / volume)
             self.results["stresses"] = full_3x3_to_voigt_6_stress(-found.atom_virials / volume)
         elif {"stress", "stresses"} & set(properties or ()):
-            raise PropertyNotImplementedError("a stress needs a cell of three vectors")
+            raise PropertyNotImplementedError(
+                f"a stress needs a cell of three vectors, found {system.cell.rank}: set the cell"
+            )
 
 
 def _refuse_unknown(options: dict[str, Any]) -> None:

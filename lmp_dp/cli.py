@@ -44,10 +44,19 @@ def _run(arguments: list[str]) -> int:
         from lmp_dp.lammps import launcher
 
         return launcher.main(arguments[1:])
-    if arguments == ["doctor"]:  # works where the imports of the other tools fail
-        from lmp_dp.tools import doctor
+    # These work where the imports of the other tools fail.
+    if arguments[:1] == ["help"]:
+        from lmp_dp.tools import help as help_tool
 
-        return doctor.main()
+        return help_tool.main(arguments[1:])
+    if arguments[:1] in (["doctor"], ["plugin"]):
+        from lmp_dp.tools import doctor, plugin
+
+        tool: Any = {"doctor": doctor, "plugin": plugin}[arguments[0]]
+        about = tool.__doc__.partition(": ")[2].partition("\n")[0]
+        parser = _Parser(prog=f"lmp-dp {arguments[0]}", description=about[:1].upper() + about[1:])
+        tool.add_arguments(parser)
+        return int(tool.main(parser.parse_args(arguments[1:])))
     args = _parser().parse_args(arguments)
     return int(args.function(args))
 
@@ -115,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
         tool.add_arguments(command)
         command.set_defaults(function=tool.main)
 
+    commands.add_parser("help", help="the documentation, page by page")
     commands.add_parser("doctor", help="is everything there, and will it be fast?")
+    commands.add_parser("plugin", help="compile the plugin for any LAMMPS: build; path")
     commands.add_parser(
         "run", help="run LAMMPS with pair style dp; takes every option of lmp", add_help=False
     )

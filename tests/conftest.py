@@ -44,9 +44,11 @@ needs_deepmd = pytest.mark.skipif(
 
 
 def pytest_configure() -> None:
-    """Refuse a misspelled demand for a device."""
+    """Refuse a misspelled demand for a device; forget what else steers us on this machine."""
     if (wish := os.environ.get(TEST_GPU, "")) not in ("", "required"):
         raise pytest.UsageError(f"{TEST_GPU} is {wish!r}, expected 'required', or nothing")
+    for name in [n for n in os.environ if n.startswith("LMP_DP_") and n != TEST_GPU]:
+        del os.environ[name]
 
 
 @functools.cache

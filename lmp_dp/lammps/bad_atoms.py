@@ -21,13 +21,13 @@ ADVICE = (
 )
 
 
-def check_positions(positions_ac: NDArray[np.float64], tags_a: NDArray[np.int32]) -> None:
+def check_positions(positions_ac: NDArray[np.float64], tags_a: NDArray[np.integer]) -> None:
     """Refuse positions that are not finite.
 
     Parameters
     ----------
     positions_ac : (n_all, 3) float64
-    tags_a : (n_all,) int32
+    tags_a : (n_all,) int array
         Atom IDs.
 
     Raises
@@ -43,7 +43,7 @@ def check_positions(positions_ac: NDArray[np.float64], tags_a: NDArray[np.int32]
         )
 
 
-def check_result(result: Result, neighbourhood: Neighbourhood, tags_a: NDArray[np.int32]) -> None:
+def check_result(result: Result, neighbourhood: Neighbourhood, tags_a: NDArray[np.integer]) -> None:
     """Refuse an energy or forces that are not finite.
 
     Parameters
@@ -51,7 +51,7 @@ def check_result(result: Result, neighbourhood: Neighbourhood, tags_a: NDArray[n
     result : Result
     neighbourhood : Neighbourhood
         What the result is of.
-    tags_a : (n_all,) int32
+    tags_a : (n_all,) int array
         Atom IDs.
 
     Raises

@@ -27,6 +27,7 @@ class Run(ctypes.Structure):
         ("n_models", c_int32),
         ("builds_lists", c_int32),
         ("rank", c_int32),
+        ("world_size", c_int32),
         ("restarted", c_int32),
         ("local_rank", c_int32),
         ("local_size", c_int32),
@@ -34,6 +35,7 @@ class Run(ctypes.Structure):
         ("n_types", c_int32),
         ("model_types", c_void_p),
         ("masses", c_void_p),
+        ("tag_size", c_int32),
         ("lammps_version", c_char_p),
         ("unit_style", c_char_p),
         ("boltz", c_double),
@@ -43,6 +45,11 @@ class Run(ctypes.Structure):
         ("models_size", c_int64),
         ("watching", c_int32),
     )
+
+    @property
+    def tag_type(self) -> type[np.generic]:
+        """NumPy's type of atom IDs."""
+        return np.int64 if self.tag_size == 8 else np.int32
 
 
 class Step(ctypes.Structure):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lmp_dp.errors import LmpDpError, describe
+from lmp_dp.lammps import strangers
 from lmp_dp.lammps.bridge import (
     CALL_FAILED,
     CALL_INTERRUPTED,
@@ -95,6 +96,7 @@ def _prepare(address: int, count: int, words: Any) -> int:
         from lmp_dp.lammps.arguments import read_arguments
         from lmp_dp.lammps.prepared import prepare
 
+        strangers.refuse(shared.run.world_size)
         content, log, warning = prepare(read_arguments(_words(count, words)))
         texts = [text.encode(errors="backslashreplace") or None for text in (log, warning)]
         shared.run.models_size = len(content)

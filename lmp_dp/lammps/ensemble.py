@@ -144,7 +144,9 @@ class Ensemble:
             self.shared.step.timestep,
             virial_u * units.energy,
             View(np.float64).at(deviation.all_deviations, n_atoms) * units.force,
-            View(np.int32).at(deviation.all_tags, n_atoms) if deviation.all_tags else None,
+            View(self.shared.run.tag_type).at(deviation.all_tags, n_atoms)
+            if deviation.all_tags
+            else None,
         )
 
     # ------------------------------------------------------------------- what is watched

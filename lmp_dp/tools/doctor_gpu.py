@@ -91,10 +91,9 @@ def heard(line: str) -> Finding:
 
 def tell(device: bool) -> None:
     """Print findings: each part that CuPy needs, and a trial on the device or of the compiler."""
-    import cupy
-
     from lmp_dp.engine.gpu import toolkit
 
+    cupy = toolkit.import_cupy()
     parts = toolkit.parts(cupy)
     for part in parts:
         if part.problem:

@@ -6,7 +6,7 @@ Standard library only, since doctor runs where the imports of the other tools fa
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmp_dp import child
@@ -38,15 +38,26 @@ class Finding:
     remedy: str = ""
 
 
-def python(code: str, *arguments: str, **options: float) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str, *arguments: str, seconds: float = SECONDS
+) -> subprocess.CompletedProcess[str]:
     """A Python of its own that runs `code` with `sys.argv[1:]`, for at most so many `seconds`."""
-    return finished(child.command(code, *arguments), **options)
+    return finished(child.command(code, *arguments), seconds)
 
 
-def finished(command: Sequence[str], seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+def finished(
+    command: Sequence[str], seconds: float = SECONDS, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A command that has ended, with what it said; one that takes too long is ended."""
     return subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=seconds,
+        check=False,
     )
 
 

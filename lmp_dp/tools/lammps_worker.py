@@ -49,7 +49,7 @@ def _lammps(log: Path, pair_style: str = "dp") -> Any:
     """A silent LAMMPS that finds the plugin of a pair style, dp or another package's."""
     from lmp_dp.lammps import libraries
 
-    libraries.load_libmpi()
+    plugins = libraries.plugin_directory()
     if pair_style.split()[0] == "dp":
         # The module whose import calls the hooks of all packages; deepmd-kit's loads TensorFlow.
         sys.modules["lammps.executable"] = ModuleType("lammps.executable")
@@ -57,7 +57,7 @@ def _lammps(log: Path, pair_style: str = "dp") -> Any:
 
     # In a source tree that is not installed no hook has done this.
     paths = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(":")
-    paths = list(dict.fromkeys([*filter(None, paths), str(libraries.PLUGIN_DIRECTORY)]))
+    paths = list(dict.fromkeys([*filter(None, paths), plugins]))
     os.environ["LAMMPS_PLUGIN_PATH"] = ":".join(paths)
     return lammps(cmdargs=["-screen", "none", "-log", str(log), "-nocite"])
 

@@ -1,11 +1,11 @@
 """What LAMMPS hands to a unified ML-IAP model, without LAMMPS.
 
-Written after reading, in the LAMMPS repository (develop branch), the Cython classes MLIAPDataPy of
-src/ML-IAP/mliap_unified_couple.pyx and src/KOKKOS/mliap_unified_couple_kokkos.pyx (which attributes
-exist, which can be read or set, what type an array has to be), generate_neighdata in
-src/ML-IAP/mliap_data.cpp (what the arrays hold), update_pair_forces in
-src/ML-IAP/mliap_unified.cpp and src/KOKKOS/mliap_unified_kokkos.cpp, and e_tally and v_tally in
-src/ML-IAP/pair_mliap.cpp (what is done with the results).
+`tests/real_lammps` runs the real thing. Written after reading, in the LAMMPS repository, the Cython
+classes MLIAPDataPy of src/ML-IAP/mliap_unified_couple.pyx and
+src/KOKKOS/mliap_unified_couple_kokkos.pyx (which attributes exist, which can be read or set, what
+type an array has to be), generate_neighdata in src/ML-IAP/mliap_data.cpp (what the arrays hold),
+update_pair_forces in src/ML-IAP/mliap_unified.cpp and src/KOKKOS/mliap_unified_kokkos.cpp, and
+e_tally and v_tally in src/ML-IAP/pair_mliap.cpp (what is done with the results).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class HostData:
 
     __slots__ = (
         "_eatoms", "_energy", "elems", "f", "iatoms", "jatoms", "natomneigh", "nlistatoms",
-        "npairs", "ntotal", "pair_i", "rij", "virial",
+        "nlocal", "npairs", "ntotal", "pair_i", "rij", "virial",
     )  # fmt: skip
 
     def __init__(
@@ -32,7 +32,7 @@ class HostData:
         """Pairs of local atoms within the cutoff; the list of atoms in an order of its own."""
         nb = lists.neighbourhood
         self.ntotal = len(nb.positions_ac)
-        self.nlistatoms = self.natomneigh = nb.n_local
+        self.nlistatoms = self.natomneigh = self.nlocal = nb.n_local
         self.elems = nb.types_a.astype(np.int32) if self.ntotal else None
         self.iatoms = random.permutation(nb.n_local).astype(np.int32) if nb.n_local else None
         i = [np.full(nb.offsets_n[n + 1] - nb.offsets_n[n], n) for n in range(nb.n_local)]
@@ -110,19 +110,21 @@ class HostData:
 
 
 class KokkosData(HostData):
-    """As with KOKKOS: `eatoms` is a view to write into and cannot be set; ghosts are skipped."""
+    """As with KOKKOS: `eatoms` is a view to write into and cannot be set."""
 
     __slots__ = ()
 
     @property
     def eatoms(self) -> np.ndarray:
+        if self.nlistatoms == 0:
+            raise ValueError("attempt to set NULL eatoms")
         if self._eatoms is None:
             self._eatoms = np.full(self.nlistatoms, np.nan)
         return self._eatoms
 
-    def _add(self, i: int, j: int, f: np.ndarray, r: np.ndarray) -> None:
-        if i < self.nlistatoms:
-            super()._add(i, j, f, r)
+    def lose_atoms(self) -> None:
+        """All atoms have left this rank and are ghosts now; the list of them was not rebuilt."""
+        self.nlocal = 0
 
 
 class DeviceData:
@@ -132,6 +134,7 @@ class DeviceData:
         self._host, self._xp = host, xp
         self.ntotal, self.npairs = host.ntotal, host.npairs
         self.nlistatoms, self.natomneigh = host.nlistatoms, host.natomneigh
+        self.nlocal = host.nlocal
         self.elems, self.iatoms, self.pair_i, self.jatoms, self.rij = (
             None if array is None else xp.asarray(array)
             for array in (host.elems, host.iatoms, host.pair_i, host.jatoms, host.rij)

@@ -43,6 +43,20 @@ def test_devices_are_shared_only_when_asked_for(two_devices) -> None:
     assert choice.remark.startswith("backend auto is cpu: 3 ranks of")
 
 
+def test_each_rank_sees_a_device_of_its_own(monkeypatch) -> None:
+    """srun --gpus-per-task=1 on a node of two."""
+    monkeypatch.setattr(cuda_device, "device_count", lambda: 1)
+    monkeypatch.setattr(cuda_device, "device_name", lambda _index: "of its own")
+    monkeypatch.setattr(backends, "automatic", lambda _index: ("gpu", ""))
+    assert chosen(1, 2)[1] == {"device": 0, "backend": "cpu"}
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "2")
+    for rank in (0, 1):
+        choice, found = chosen(rank, 2)
+        assert found == {"device": 0}
+        assert choice.remark == ""
+    assert "3 ranks of" in chosen(2, 3)[0].remark
+
+
 def test_a_device_that_fails_is_named(two_devices, monkeypatch) -> None:
     failing = {1: ("cpu", "forces differ")}
     monkeypatch.setattr(backends, "automatic", lambda index: failing.get(index, ("gpu", "")))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lammps_runs import environment, run_lammps
+from lammps_runs import PLUGIN, environment, run_lammps
 from lmp_dp.lammps import libraries
 
 needs_libpython = pytest.mark.skipif(
@@ -94,7 +94,7 @@ def test_a_python_that_does_not_know_the_environment(tmp_path: Path, cu_model: P
             tmp_path / "in.lammps",
         ],
         env=environment(
-            LAMMPS_PLUGIN_PATH=str(libraries.PLUGIN_DIRECTORY),
+            LAMMPS_PLUGIN_PATH=str(PLUGIN.parent),
             LMP_DP_PYTHON=sys.executable,
             PYTHONPATH="",
         ),
@@ -113,9 +113,9 @@ def installed_elsewhere(folder: Path) -> Path:
     (packages,) = folder.glob("lib/python3*/site-packages")
     lines = [f"import site; site.addsitedir({path!r})" for path in site.getsitepackages()]
     (packages / "other.pth").write_text("\n".join(lines))
-    plugin = packages / "lmp_dp/lammps/plugin"
+    plugin = packages / "lmp_dp/lammps/plugin/compiled" / PLUGIN.parent.name
     plugin.mkdir(parents=True)
-    shutil.copy(libraries.PLUGIN, plugin)
+    shutil.copy(PLUGIN, plugin)
     return plugin
 
 
@@ -157,7 +157,7 @@ def test_the_plugin_finds_the_environment_that_it_lies_in(tmp_path: Path, cu_mod
 
 @needs_libpython
 def test_a_plugin_outside_of_any_environment_asks_path(tmp_path: Path, cu_model: Path) -> None:
-    shutil.copy(libraries.PLUGIN, tmp_path)
+    shutil.copy(PLUGIN, tmp_path)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     code, output = run_the_bare_program(tmp_path, cu_model, PATH=path)
     assert code == 0, output
@@ -165,7 +165,7 @@ def test_a_plugin_outside_of_any_environment_asks_path(tmp_path: Path, cu_model:
 
 
 def test_without_any_python_the_way_out_is_named(tmp_path: Path, cu_model: Path) -> None:
-    shutil.copy(libraries.PLUGIN, tmp_path)
+    shutil.copy(PLUGIN, tmp_path)
     code, output = run_the_bare_program(tmp_path, cu_model, PATH="/nowhere")
     assert code == 1, output
     assert (

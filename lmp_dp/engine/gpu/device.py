@@ -297,8 +297,7 @@ def usable_cupy(backend: str) -> Any:
 
 def _cupy_with_device(backend: str) -> Any:
     try:
-        import cupy
-
+        cupy = toolkit.import_cupy()
         problem = toolkit.no_device(cupy)
     except ImportError as error:
         raise BackendError(

@@ -7,12 +7,14 @@ its name.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmp_dp.engine.cache_folder import cache_folder
 from lmp_dp.engine.gpu import kernels
 from lmp_dp.errors import BackendError
 
@@ -39,6 +41,19 @@ class Part:
     purpose: str
     found: str
     problem: str
+
+
+def import_cupy() -> Any:
+    """CuPy, which keeps what it compiles beside the compiled kernels of backend cpu.
+
+    Its own folder is below the home, and where that cannot be written (a user whom an image does
+    not know has ``/``) CuPy cannot even be imported.
+    """
+    if "CUPY_CACHE_DIR" not in os.environ and (folder := cache_folder("lmp_dp-cupy")):
+        os.environ["CUPY_CACHE_DIR"] = str(folder)
+    import cupy
+
+    return cupy
 
 
 def parts(cupy: Any) -> list[Part]:

@@ -24,6 +24,7 @@ typedef double Symmetric[6];
   FIELD(int32_t, n_models)      /* by settings */ \
   FIELD(int32_t, builds_lists)  /* by settings: 1 if the engine finds neighbours: no list is needed */ \
   FIELD(int32_t, rank)          /* of this process among those of this LAMMPS */ \
+  FIELD(int32_t, world_size)    /* ranks of MPI, of which this LAMMPS may have a part */ \
   FIELD(int32_t, restarted)     /* 1 if this pair style comes from a restart file */ \
   FIELD(int32_t, local_rank)    /* of this process among those on its node, ... */ \
   FIELD(int32_t, local_size)    /* ... their number, ... */ \
@@ -31,6 +32,7 @@ typedef double Symmetric[6];
   FIELD(int32_t, n_types) \
   FIELD(int32_t *, model_types) /* per LAMMPS type, from 1: set by Python in coeff, -1 for NULL */ \
   FIELD(const double *, masses) /* likewise, 0 where not set; null if masses are per atom */ \
+  FIELD(int32_t, tag_size)      /* 4, or 8 with BIGBIG */ \
   FIELD(const char *, lammps_version) \
   FIELD(const char *, unit_style) \
   FIELD(double, boltz) \
@@ -55,7 +57,7 @@ typedef double Symmetric[6];
   FIELD(const double *, x)      /* (n_all, 3) */ \
   FIELD(double *, f)            /* (n_all, 3), added to */ \
   FIELD(const int32_t *, types) /* 0: an atom that the model does not see now */ \
-  FIELD(const int32_t *, tags)  /* atom IDs */ \
+  FIELD(const void *, tags)     /* atom IDs, of run.tag_size bytes each */ \
   FIELD(const int32_t *, centres) \
   FIELD(const int64_t *, offsets) \
   FIELD(const int32_t *, neighbours) \
@@ -75,7 +77,7 @@ typedef double Symmetric[6];
   FIELD(double *, model_virials)        /* (n_models, 9); for record the sum over all ranks */ \
   FIELD(double *, deviations)           /* (n_local), set by deviate */ \
   FIELD(const double *, all_deviations) /* of all ranks' atoms, for record, ... */ \
-  FIELD(const int32_t *, all_tags)      /* ... their IDs (null if atoms have none) ... */ \
+  FIELD(const void *, all_tags)         /* ... their IDs (null if atoms have none) ... */ \
   FIELD(int64_t, n_atoms)               /* ... and number */
 
 // Parameters of the frame and of atoms: what gives them (IDs, null: nothing), by settings, ...

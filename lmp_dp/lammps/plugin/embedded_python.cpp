@@ -78,8 +78,10 @@ std::string variable(const char *name)
 }
 
 // The Python executable whose environment holds lmp_dp: what LMP_DP_PYTHON names (the programs `lmp` and
-// `lmp-dp` see to that), or else, of PREFIX/lib/python3.N/site-packages/lmp_dp/lammps/plugin/dpplugin.so,
-// PREFIX/bin/python3.N. A plugin that lies elsewhere belongs to the Python on PATH.
+// `lmp-dp` see to that), or else the one in whose environment the plugin lies:
+//   PREFIX/lib/python3.N/site-packages/lmp_dp/lammps/plugin/compiled/VERSION/dpplugin.so: PREFIX/bin/python3.N
+//   PREFIX/share/lmp-dp/plugins/KEY/dpplugin.so: PREFIX/bin/python3
+// A plugin that lies elsewhere belongs to the Python on PATH.
 std::string program()
 {
   const std::string named = variable("LMP_DP_PYTHON");
@@ -94,10 +96,18 @@ std::string program()
     folder.resize(slash == std::string::npos ? 0 : slash);
     return last;
   };
-  for (int k = 0; k < 6; k++) version = cut_last();    // dpplugin.so, plugin, ..., site-packages, python3.N
-  cut_last();                                          // lib
+  for (int k = 0; k < 2; k++) cut_last();    // dpplugin.so, VERSION or KEY
+  const std::string parent = cut_last();
+  int levels = 4;    // plugin, lammps, lmp_dp, site-packages
+  if (parent == "plugins") {
+    levels = 1;    // lmp-dp
+    version = "python3";
+  }
+  for (int k = 0; k < levels; k++) cut_last();
+  if (version.empty()) version = cut_last();
+  cut_last();    // lib or share
   const std::string beside = folder + "/bin/" + version;
-  return version.find("python3.") == 0 && access(beside.c_str(), X_OK) == 0 ? beside : "python3";
+  return version.find("python3") == 0 && access(beside.c_str(), X_OK) == 0 ? beside : "python3";
 }
 
 // The libpython of that program, as it says; empty if it has none, or knows of no lmp_dp.

@@ -20,6 +20,8 @@
 
 using namespace LAMMPS_NS;
 
+asm(".weak MPI_Comm_split_type");    // missing in a LAMMPS without MPI, where the plugin says so
+
 // In the flags of a hybrid style: a pair with a NULL type that no style has taken, as by pair_coeff none.
 constexpr int LEFT_ALONE = 2;
 
@@ -35,7 +37,9 @@ PairDP::PairDP(LAMMPS *lmp) :
   ewaldflag = pppmflag = 1;    // see coulomb_cutoff
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_AVAIL;
+  shared.run.tag_size = sizeof(tagint);
   shared.run.lammps_version = lmp->version;
+  MPI_Comm_size(MPI_COMM_WORLD, &shared.run.world_size);
 
   std::string message;
   python = embedded_python::bridge(lmp->python, message);
@@ -237,7 +241,8 @@ void *PairDP::coulomb_cutoff(int &dim)
 double PairDP::memory_usage()
 {
   return Pair::memory_usage() + 8.0 * offsets.capacity() + 4.0 * centres.capacity() +
-      4.0 * neighbours.capacity() + 12.0 * all_deviations.capacity();
+      4.0 * neighbours.capacity() +
+      (8.0 + sizeof(tagint)) * all_deviations.capacity();
 }
 
 /* ---------------------------------------------------------------------- the run */

@@ -65,8 +65,6 @@ bigint PairDP::seen_atoms(int igroup, bool inside)
   return all;
 }
 
-static_assert(sizeof(tagint) == sizeof(int32_t), "Shared.tags are of 32 bits");
-
 // LAMMPS's types of all atoms, 0 (absent) for atoms without any neighbours by `exclude group G all`. That
 // is how fix gcmc asks for the energy without an atom: a lone atom's energy must not be in it.
 const int *PairDP::types_seen()

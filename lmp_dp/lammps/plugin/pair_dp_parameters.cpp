@@ -28,14 +28,14 @@ void PairDP::fetch_parameters()
 Compute *PairDP::compute_of(const char *keyword, const char *id)
 {
   Compute *compute = modify->get_compute_by_id(id);
-  if (!compute) refuse(std::string(keyword) + ": there is no compute " + id);
+  if (!compute) refuse(std::string(keyword) + ": there is no compute " + id + ", define it before the run");
   return compute;
 }
 
 Fix *PairDP::fix_of(const char *keyword, const char *id)
 {
   Fix *fix = modify->get_fix_by_id(id);
-  if (!fix) refuse(std::string(keyword) + ": there is no fix " + id);
+  if (!fix) refuse(std::string(keyword) + ": there is no fix " + id + ", define it before the run");
   return fix;
 }
 

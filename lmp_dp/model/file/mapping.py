@@ -1,4 +1,4 @@
-"""A model's dataclasses to and from HDF5 groups, by the types of their fields (SCHEMA.md).
+"""A model's dataclasses to and from HDF5 groups, by the types of their fields (pages/schema.md).
 
 =============================  ======================================================
 field                          in the group

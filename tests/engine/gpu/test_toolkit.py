@@ -148,3 +148,20 @@ def test_machine_code_is_made_as_for_a_device(monkeypatch):
 def test_where_a_library_was_loaded_from():
     assert toolkit._loaded("libc").endswith((".so", ".so.6"))
     assert toolkit._loaded("libnowhere") == "libnowhere"
+
+
+@pytest.mark.parametrize("own", [None, "own"])
+def test_cupy_without_a_home_that_can_be_written(tmp_path, monkeypatch, own):
+    """CuPy makes its folder at import; the home of a user unknown to an image is ``/``."""
+    made = 'os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache"))'
+    (tmp_path / "cupy.py").write_text(f"import os\nos.makedirs(folder := {made}, exist_ok=True)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / (own or "")))  # restored at the end
+    if own is None:
+        monkeypatch.delenv("CUPY_CACHE_DIR")
+    cupy = toolkit.import_cupy()
+    del sys.modules["cupy"]
+    assert cupy.folder == str(tmp_path / (own or "lmp_dp-cupy"))

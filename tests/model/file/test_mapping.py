@@ -6,17 +6,18 @@ import contextlib
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 import h5py
 import numpy as np
 import pytest
 
+from conftest import MODELS
 from lmp_dp.errors import ModelFileError
-from lmp_dp.model import load, save
+from lmp_dp.model import DeepPotential, load, save
 from lmp_dp.model.arrays import Flags, Floats, Integers, Parameters, Text
 from lmp_dp.model.descriptors.registry import KINDS, Descriptor, register
 from lmp_dp.model.file import mapping, seal
@@ -312,8 +313,8 @@ def test_every_part_of_a_model_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_schema_names_all_that_stands_in_a_file(tmp_path: Path) -> None:
-    """SCHEMA.md is installed beside the code, and has every name of a group, dataset, attribute."""
-    schema = resources.files("lmp_dp.model").joinpath("SCHEMA.md").read_text()
+    """The page is installed beside the code, and has every name of a group, dataset, attribute."""
+    schema = resources.files("lmp_dp").joinpath("pages", "schema.md").read_text()
     words, names = set(re.findall(r"\w+", schema)), set[str]()
     save(full_model(), tmp_path / "model.h5")
     with h5py.File(tmp_path / "model.h5") as file:
@@ -321,3 +322,31 @@ def test_the_schema_names_all_that_stands_in_a_file(tmp_path: Path) -> None:
         names.update(file.attrs)
     assert len(names) > 50
     assert {name for name in names if not name.isdigit()} <= words
+
+
+def gather(kind: Any, found: set[type]) -> set[type]:
+    """Add the dataclasses of the package that a field of this type may hold, and what they hold."""
+    if kind is Descriptor:
+        inner = [one for one in KINDS.values() if one.__module__.startswith("lmp_dp.")]
+    elif hasattr(kind, "__dataclass_fields__"):
+        inner = [] if kind in found else list(get_type_hints(kind).values())
+        found.add(kind)
+    else:
+        inner = list(get_args(kind))
+    for one in inner:
+        gather(one, found)
+    return found
+
+
+def test_version_2_is_what_it_was() -> None:
+    """Every field that a model has, against a list made when version 2 was laid down.
+
+    A reader ignores what it does not know. So where a field is new and changes numbers, raise
+    FORMAT_VERSION and go on reading version 2; only then change the list.
+    """
+    found = [
+        f"{getattr(kind, 'kind', kind.__name__)}.{one.name}: {one.type}"
+        for kind in gather(DeepPotential, set())
+        for one in fields(kind)
+    ]
+    assert sorted(found) == (MODELS / "format_version_2.txt").read_text().splitlines()

@@ -1,7 +1,8 @@
 """How kernels are compiled, and where the machine code is kept.
 
 The cache is a folder of its own, named after the kernels' source text, so that code of an older
-version is never taken (`lmp_dp.engine.cache_folder` says where).
+version is never taken (`lmp_dp.engine.cache_folder` says where; `lmp_dp.engine.cpu.precompiled` of
+kernels that came compiled).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numba
 
 from lmp_dp.engine.cache_folder import cache_folder
+from lmp_dp.engine.cpu import precompiled
 
 # Sums may be reordered (they are vectorised), NaN and infinity keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -28,7 +30,12 @@ def cache_directory() -> Path:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     name = f"lmp_dp-{digest.hexdigest()[:12]}"
-    return cache_folder(name) or Path(tempfile.mkdtemp(prefix=name))
+    level = precompiled.choose()
+    kept = f"{name}-{level}" if level else name
+    folder = cache_folder(kept) or Path(tempfile.mkdtemp(prefix=kept))
+    if level:
+        precompiled.copy(level, name, folder)
+    return folder
 
 
 def kernel(function: Callable[..., Any]) -> Any:

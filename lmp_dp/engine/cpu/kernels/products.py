@@ -7,15 +7,14 @@ distances between rows and between columns.
 
 from __future__ import annotations
 
-import llvmlite.binding
-
 from lmp_dp.engine.cpu.kernels.compiled import kernel
 from lmp_dp.engine.cpu.kernels.simd import add_products, load_panel, store_panel, turn
+from lmp_dp.engine.cpu.precompiled import target_features
 
 #: Rows that are done together.
 ROWS = 6
 #: Vectors of columns that are done together: with `ROWS` rows, sums that stay in registers.
-WIDEST = 4 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 1
+WIDEST = 4 if "+avx512f" in target_features() else 1
 
 
 @kernel
