@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lmp_dp.errors import LmpDpError
+from lmp_dp.lammps import libraries
 
 #: What tells a process how many were started, and which of them it is. The first that is set
 #: counts: a launcher inside of another leaves the outer one's variables, and mpirun may use srun.
@@ -143,14 +144,8 @@ def _launcher(variable: str) -> str:
 
 def _mpi_library() -> str:
     """What the MPI in this process calls itself, in short; empty where there is none to ask."""
-    try:
-        ask = ctypes.CDLL(None).MPI_Get_library_version  # may be called before MPI_Init
-    except AttributeError:
-        return ""
-    text, length = ctypes.create_string_buffer(8192), ctypes.c_int()
-    ask(text, ctypes.byref(length))
-    line = text.value.decode(errors="replace").partition("\n")[0].partition(",")[0]
-    return " ".join(line.replace("MPICH Version:", "MPICH").split())
+    loaded = libraries.loaded_mpi()
+    return loaded[1].partition(",")[0].replace("MPICH Version:", "MPICH") if loaded else ""
 
 
 def _has_pmix() -> bool:
