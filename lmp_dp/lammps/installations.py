@@ -104,6 +104,12 @@ class Installation:
         digest.update(os.fsencode(self.wheel or os.path.realpath(self.file)))
         return digest.hexdigest()[:16]
 
+    def without_plugin(self) -> NoLammpsError:
+        """What is wrong where `plugin` finds none, with the command to write."""
+        return NoLammpsError(
+            f"there is no plugin for {self} yet: write `lmp-dp plugin build{self.option}`"
+        )
+
     def check(self) -> None:
         """Refuse a LAMMPS that lacks libraries, or holds a Python that is not ours.
 

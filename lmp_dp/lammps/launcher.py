@@ -77,15 +77,13 @@ def plugin_for(lammps: Installation) -> Path:
 
     Raises
     ------
-    LaunchError
+    NoLammpsError
         There is none.
     """
     asked_for = (Path(folder, PLUGIN) for folder in _asked_for())
     found = lammps.plugin() or next((path for path in asked_for if path.is_file()), None)
     if found is None:
-        raise LaunchError(
-            f"there is no plugin for {lammps} yet: write `lmp-dp plugin build{lammps.option}`"
-        )
+        raise lammps.without_plugin()
     return found
 
 

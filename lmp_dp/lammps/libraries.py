@@ -140,11 +140,10 @@ def plugin_directory() -> str:
         os.environ.setdefault("LMP_DP_PYTHON", sys.executable or "")
         os.environ.setdefault("LMP_DP_LIBPYTHON", str(libpython() or ""))
         # One that was compiled for another LAMMPS refuses to be used, with what to do.
-        plugin = lammps.plugin() or next(iter(sorted(COMPILED.glob("*/*plugin.so"))[::-1]), None)
+        plugin = lammps.plugin() or max(COMPILED.glob("*/*plugin.so"), default=None)
         if plugin is not None:
             return str(plugin.parent)
-        wrong = f"there is no plugin for {lammps} yet: write `lmp-dp plugin build{lammps.option}`"
-        strangers.say("lmp_dp", wrong)
+        strangers.say("lmp_dp", str(lammps.without_plugin()))
     except Exception as error:
         print(f"lmp_dp: {type(error).__name__}: {error}", file=sys.stderr)
     return str(COMPILED)
